@@ -1,0 +1,9 @@
+"""The main job, from a bare clone: `python3 scripts/demo.py`. Options are those of `stylejax demo`."""
+
+import sys
+
+from _environment import ensure, run
+
+if __name__ == "__main__":
+    ensure("pretrained")
+    sys.exit(run("stylejax", "demo", *sys.argv[1:]))

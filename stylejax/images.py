@@ -1,0 +1,211 @@
+"""Picture files to arrays and back. An array is float32 (h, w, 3), sRGB in [0, 1]."""
+
+import contextlib
+import io
+import os
+import secrets
+import struct
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image as Pillow
+from PIL import ImageCms, ImageOps
+
+from stylejax.errors import InputError
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+"""The kinds of files that are written, by suffix."""
+
+MAX_PIXELS = 2**27
+"""Larger pictures are refused before they are decoded: 11585² pixels take 1.5 GiB as an array. Pillow's own limit is near."""
+
+MAX_BYTES = 2**30
+"""Larger files are no pictures: nobody waits until /dev/zero is read."""
+
+Picture: TypeAlias = Float[np.ndarray, "_ _ 3"]
+"""An image on the host, of any height and width."""
+
+
+def read_image(path: str | os.PathLike[str]) -> Picture:
+    """Reads any picture that Pillow knows: upright by its EXIF, converted to sRGB by its profile, flattened onto white.
+
+    Of an animation it takes the first frame, with a warning.
+    Raises `InputError` when the file is missing, not a picture, damaged, or larger than `MAX_PIXELS`.
+    """
+    data = _read_bytes(Path(path))
+    # Decoders meet hostile bytes in many ways (OSError, SyntaxError, struct.error, zlib.error, …); all mean the same.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Pillow.open(io.BytesIO(data))
+            _check_pixels(path, image.size)
+            image.load()
+            # Phones hide a second picture (a gain map, a depth map) behind a JPEG: that is no animation.
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            array = _to_array(_to_srgb(ImageOps.exif_transpose(image)))
+    except InputError:
+        raise
+    except Pillow.DecompressionBombError:
+        raise InputError(_too_large(path)) from None
+    except Pillow.UnidentifiedImageError:
+        raise InputError(
+            f"{path} is not a picture that can be read; give a PNG, JPEG, WebP, TIFF, GIF or BMP file"
+        ) from None
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is damaged ({reason}); export or download it again") from None
+    if frames > 1:
+        warnings.warn(f"{path} has {frames} frames; the first is taken", stacklevel=2)
+    return array
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Raises `InputError` unless a picture can be written to `path`: a known suffix, in a folder that takes files."""
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
+        raise InputError(f"can not write {path}: its name should end in one of {' '.join(FORMATS)}")
+    check_writable(target)
+
+
+def check_writable(target: Path) -> None:
+    """Raises `InputError` unless a file can be created at `target`. Nothing is left behind."""
+    if os.path.isdir(target):
+        raise InputError(f"can not write {target}: it is a folder; name a file in it")
+    if not os.path.isdir(target.parent):
+        raise InputError(f"can not write {target}: the folder {target.parent} does not exist; create it first")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            target.stat()
+            target.open("ab").close()
+    except OSError as error:
+        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
+
+
+def write_image(path: str | os.PathLike[str], image: Picture) -> None:
+    """Writes an image, clipped to [0, 1] and rounded to 8 bits, tagged as sRGB; JPEG at quality 95 without subsampling.
+
+    The file appears whole or not at all.
+    """
+    target = Path(path)
+    check_output(target)
+    levels = np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
+    kind = FORMATS[target.suffix.lower()]
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}.get(kind, {})
+    buffer = io.BytesIO()
+    try:
+        Pillow.fromarray(levels).save(buffer, kind, icc_profile=_srgb_profile(), **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"can not write {target}: {error}; choose another kind of file or a smaller size") from None
+    write_atomically(target, buffer.getvalue())
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Replaces `target` by `data` in one step: a reader, or a crash, finds the old file or the new one, never a part."""
+    partial = target.with_name(f".stylejax-{secrets.token_hex(8)}")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except OSError as error:
+        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def resize(image: Picture, height: int, width: int) -> Picture:
+    """Lanczos interpolation, which averages when it shrinks; what overshoots [0, 1] is kept."""
+    if image.shape[:2] == (height, width):
+        return np.asarray(image, np.float32)
+    channels = [Pillow.fromarray(np.ascontiguousarray(image[..., c], np.float32)) for c in range(3)]
+    resized = [np.asarray(channel.resize((width, height), Pillow.Resampling.LANCZOS)) for channel in channels]
+    return np.stack(resized, -1)
+
+
+def fit(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+    """Height and width of the same aspect ratio with the longest side given; the other is rounded, and at least 1."""
+    h, w = shape[:2]
+    scale = longest / max(h, w)
+    return max(1, round(h * scale)), max(1, round(w * scale))
+
+
+def _read_bytes(path: Path) -> bytes:
+    if os.path.isdir(path):
+        raise InputError(f"{path} is a folder; give a picture in it")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the name of the picture") from None
+    except OSError as error:
+        raise InputError(f"{path} can not be read: {error.strerror}; give another picture") from None
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path} is larger than {MAX_BYTES:,} bytes; give a smaller picture")
+    if not data:
+        raise InputError(f"{path} is empty (zero bytes); export or download it again")
+    return data
+
+
+def _check_pixels(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise InputError(_too_large(path, f" ({size[0]}×{size[1]} pixels)"))
+
+
+def _too_large(path: str | os.PathLike[str], size: str = "") -> str:
+    return f"{path} is too large{size} to be decoded safely: the limit is {MAX_PIXELS:,} pixels; shrink it first"
+
+
+def _srgb_profile() -> bytes:
+    """Made with the time of its making, which is taken out: the same picture is the same bytes."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
+
+
+def _to_srgb(image: Pillow.Image) -> Pillow.Image:
+    """Colours by the embedded profile; a profile that is damaged, or of another kind of image, is left aside."""
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in ("P", "PA", "LA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L", "LAB"):
+        return image
+    target = ImageCms.createProfile("sRGB")
+    mode = "RGBA" if image.mode == "RGBA" else "RGB"
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(image, source, target, outputMode=mode)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return image if converted is None else converted
+
+
+def _to_array(image: Pillow.Image) -> Picture:
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _from_deep_grey(np.asarray(image, np.float32), image.mode)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Pillow.new("RGBA", image.size, "white")
+        image = Pillow.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"), np.float32) / 255
+
+
+def _from_deep_grey(grey: Float[np.ndarray, "h w"], mode: str) -> Picture:
+    """Grey that Pillow does not scale: integers are out of 65535; floating point is in [0, 1], else out of 255 or 65535."""
+    grey = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0)
+    brightest = grey.max()
+    full = 65535 if mode != "F" or brightest > 255 else 255 if brightest > 1 else 1
+    return np.repeat(np.clip(grey / full, 0, 1)[..., None], 3, -1)

@@ -1,0 +1,70 @@
+"""What is minimized: content, style and total variation of one image, against targets computed once (eq. 7).
+
+Every argument of `objective` is a pytree and none is static: a weight can change, or become a batch under `jax.vmap`,
+without a new compilation. Which layers count is the set of names in the targets.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from stylejax.errors import InputError
+from stylejax.losses import content_loss, gram_matrix, style_loss, total_variation
+from stylejax.types import ByLayer, Features, GramMatrices, Image, Network, Scalar
+
+
+class Targets(NamedTuple):
+    """What the image should have: responses of the content image, Gram matrices of the style, each by layer."""
+
+    content: Features
+    style: GramMatrices
+
+
+class Terms(NamedTuple):
+    """The losses of one image or, with the same shape, the weights of these losses."""
+
+    content: ByLayer
+    style: ByLayer
+    tv: Scalar | float
+
+
+def content_targets(vgg: Network, content: Image, layers: Iterable[str]) -> Features:
+    """P of eq. 1 for each layer."""
+    return vgg(content, tuple(layers))
+
+
+def style_targets(vgg: Network, style: Image, layers: Iterable[str]) -> GramMatrices:
+    """A of eq. 4 for each layer. It does not depend on the size of the style image."""
+    return {name: gram_matrix(f) for name, f in vgg(style, tuple(layers)).items()}
+
+
+def blend(targets: Sequence[GramMatrices]) -> GramMatrices:
+    """The mean of several styles' Gram matrices: the minimum of the sum of their style losses."""
+    return jax.tree.map(lambda *grams: sum(grams) / len(grams), *targets)
+
+
+def objective(image: Image, vgg: Network, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
+    """α · content + β · style (eq. 7) + total variation: the inner product of `weights` with the terms, and the terms.
+
+    Raises `InputError` when `weights` and `targets` do not name the same layers.
+    """
+    _check_layers(targets, weights)
+    features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
+    terms = Terms(
+        content={name: content_loss(features[name], p) for name, p in targets.content.items()},
+        style={name: style_loss(gram_matrix(features[name]), a) for name, a in targets.style.items()},
+        tv=total_variation(image),
+    )
+    return jnp.asarray(optax.tree.vdot(weights, terms)), terms
+
+
+def _check_layers(targets: Targets, weights: Terms) -> None:
+    for kind in ("content", "style"):
+        have, given = sorted(getattr(targets, kind)), sorted(getattr(weights, kind))
+        if have != given:
+            raise InputError(
+                f"{kind} weights name {given} but the targets have {have}; give one weight for each target layer"
+            )

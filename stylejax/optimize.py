@@ -1,0 +1,283 @@
+"""Minimizers over any pytree. They know nothing of images or style.
+
+A minimizer is a pair of pure functions: `init(params) -> state` and `step(fn, state, *args) -> (state, info)`, where
+`fn(params, *args) -> (value, aux)`. What must be carried is the state, what is only looked at is the info.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from stylejax.curvature import Memory, Params, forget, scale_by_lbfgs
+from stylejax.types import Scalar
+
+Function: TypeAlias = Callable[..., tuple[Scalar, Any]]
+
+HISTORY = 100
+"""Pairs that L-BFGS remembers, as in the authors' code and its ports."""
+
+RECENT = 10
+"""A step may rise above the last value, but not above the worst of so many: the non-monotone test of Grippo et al. 1986."""
+
+PATIENCE = 6
+"""Rejections in a row after which the memory is to blame, and is emptied."""
+
+
+class Best(NamedTuple):
+    """The best point that was evaluated, and its value."""
+
+    params: Params
+    value: Scalar
+
+
+class Info(NamedTuple):
+    """One step, as seen from outside: the loss and its parts at the point that was tried, and whether it was taken."""
+
+    value: Scalar
+    aux: Any
+    accepted: Bool[Array, ""]
+    evaluations: Int[Array, ""]
+
+
+class Minimizer(NamedTuple):
+    """`init(params) -> state`; `step(fn, state, *args) -> (state, info)`. A state has a field `best`."""
+
+    init: Callable[[Params], Any]
+    step: Callable[..., tuple[Any, Info]]
+
+
+class Solution(NamedTuple):
+    """The best point of a run, its value and parts, the evaluations spent, and the minimizer's last state."""
+
+    params: Params
+    value: float
+    aux: Any
+    evaluations: int
+    state: Any
+
+
+class LbfgsState(NamedTuple):
+    """The last accepted point with its gradient is in `memory`; the next trial is that point + length · direction."""
+
+    memory: Memory
+    direction: Params
+    slope: Scalar
+    length: Scalar
+    rejections: Int[Array, ""]
+    recent: Float[Array, " r"]
+    last: Scalar
+    best: Best
+
+
+class AdamState(NamedTuple):
+    """The point to be evaluated next, and Optax' moments."""
+
+    params: Params
+    moments: optax.OptState
+    best: Best
+
+
+# The factories are cached so that the same arguments give the same functions, and these the same compiled program.
+@functools.cache
+def lbfgs(history: int = HISTORY) -> Minimizer:
+    """L-BFGS with one evaluation of value and gradient a step.
+
+    A step evaluates a trial point x + t·d. It is accepted when the value is finite and f(x + t·d) ≤ max of the last values
+    + 10⁻⁴ · t · gᵀd (Armijo); the next trial then goes the full length of the new direction. Else the next trial is
+    shorter, from the same x. Without a branch around `fn` it is one program a step, which maps over lanes and scans.
+
+    Deviation: the authors take every step of length 1 unseen. On ordinary problems so does this one.
+    """
+    transformation = scale_by_lbfgs(history)
+
+    def init(params: Params) -> LbfgsState:
+        zeros = optax.tree.zeros_like(params)
+        recent, inf = jnp.full(RECENT, jnp.inf), jnp.asarray(jnp.inf)
+        memory = cast(Memory, transformation.init(params))
+        zero, none = jnp.asarray(0.0), jnp.asarray(0)
+        return LbfgsState(memory, zeros, zero, zero, none, recent, inf, Best(params, inf))
+
+    def step(fn: Function, state: LbfgsState, *args: Any) -> tuple[LbfgsState, Info]:
+        memory = state.memory
+        trial = optax.tree.add_scale(memory.params, state.length, state.direction)
+        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(trial, *args)
+        accepted = _is_finite(value, gradient) & _decreases(state, value)
+        rejections = jnp.where(accepted, 0, state.rejections + 1)
+        memory = forget(memory, when=rejections == PATIENCE)
+        # A rejected trial is replaced by the point it started from: the pair it makes is zero, and is not remembered.
+        point = _where(accepted, trial, memory.params)
+        gradient = _where(accepted, gradient, memory.gradient)
+        direction, memory = cast(tuple[Params, Memory], transformation.update(gradient, memory, point))
+        direction, slope, full = _descending(direction, gradient, memory.pairs)
+        shorter = jnp.where(rejections == PATIENCE, full, _shorter(state, value))
+        new = LbfgsState(
+            memory,
+            direction,
+            slope,
+            jnp.where(accepted, full, shorter),
+            rejections % PATIENCE,
+            jnp.where(accepted, _push(state.recent, value), state.recent),
+            jnp.where(accepted, value, state.last),
+            _better(state.best, trial, value, accepted),
+        )
+        return new, Info(value, aux, accepted, jnp.asarray(1))
+
+    return Minimizer(init, step)
+
+
+@functools.cache
+def lbfgs_zoom(history: int = HISTORY) -> Minimizer:
+    """Optax' L-BFGS with its zoom line search: a step evaluates until the strong Wolfe conditions hold, up to 20 times.
+
+    Dearer than `lbfgs` and no better on style transfer; for those who want textbook steps. On the CPU its convolutions run
+    inside a loop, where XLA is three times slower.
+    """
+    transformation = optax.lbfgs(memory_size=history)
+
+    def init(params: Params) -> AdamState:
+        return AdamState(params, transformation.init(params), Best(params, jnp.asarray(jnp.inf)))
+
+    def step(fn: Function, state: AdamState, *args: Any) -> tuple[AdamState, Info]:
+        # The line search wants a function without aux and keeps none, so the parts cost one evaluation of their own.
+        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(state.params, *args)
+        accepted = _is_finite(value, gradient)
+        updates, moments = transformation.update(
+            gradient, state.moments, state.params, value=value, grad=gradient, value_fn=lambda p: fn(p, *args)[0]
+        )
+        searched = optax.tree.get(moments, "info").num_linesearch_steps
+        params = optax.apply_updates(state.params, updates)
+        new = AdamState(params, moments, _better(state.best, state.params, value, accepted))
+        return new, Info(value, aux, accepted, 1 + searched)
+
+    return Minimizer(init, step)
+
+
+@functools.cache
+def adam(learning_rate: float = 0.05) -> Minimizer:
+    """Optax' Adam. A gradient that is not finite is not followed."""
+    transformation = optax.adam(learning_rate)
+
+    def init(params: Params) -> AdamState:
+        return AdamState(params, transformation.init(params), Best(params, jnp.asarray(jnp.inf)))
+
+    def step(fn: Function, state: AdamState, *args: Any) -> tuple[AdamState, Info]:
+        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(state.params, *args)
+        accepted = _is_finite(value, gradient)
+        updates, moments = transformation.update(gradient, state.moments, state.params)
+        params = _where(accepted, optax.apply_updates(state.params, updates), state.params)
+        moments = _where(accepted, moments, state.moments)
+        best = _better(state.best, state.params, value, accepted)
+        return AdamState(params, moments, best), Info(value, aux, accepted, jnp.asarray(1))
+
+    return Minimizer(init, step)
+
+
+def minimize(
+    fn: Function,
+    minimizer: Minimizer,
+    params: Params,
+    args: tuple,
+    steps: int,
+    callback: Callable[[Info], bool | None] | None = None,
+) -> Solution:
+    """Takes `steps` steps from `params` and returns the best point seen.
+
+    `fn` and `minimizer` are compiled in by identity, `args` go in as arrays. `callback` sees the `Info` of each step as NumPy
+    values, in order, and ends the run by returning True. Raises `FloatingPointError` if no step had a finite value.
+    """
+    state = _init(minimizer, params)
+    best, aux, evaluations, done = float("inf"), None, 0, 0
+    stop = False
+    while done < steps and not stop:
+        length = min(chunk_length(), steps - done)
+        state, infos = _advance(fn, minimizer, length, state, args)
+        for info in _unstack(jax.device_get(infos), length):
+            evaluations += int(info.evaluations)
+            if info.accepted and float(info.value) < best:
+                best, aux = float(info.value), info.aux
+            stop = bool(callback and callback(info)) or stop
+        done += length
+    if aux is None:
+        raise FloatingPointError("the loss was not finite at any step: lower the weights")
+    return Solution(state.best.params, best, aux, evaluations, state)
+
+
+def chunk_length() -> int:
+    """Steps to a dispatch, by backend: the one place that knows.
+
+    XLA runs convolutions inside a loop three times slower on the CPU, so there a step is a program; on accelerators the wait
+    for the host between steps costs more, and steps are scanned.
+    """
+    return 1 if jax.default_backend() == "cpu" else 10
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(minimizer: Minimizer, params: Params) -> Any:
+    """A fresh state whose leaves are buffers of their own, so that it can be donated, and strongly typed, so that the
+    second step does not compile again."""
+    state = minimizer.init(params)
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def _advance(fn: Function, minimizer: Minimizer, length: int, state: Any, args: tuple) -> tuple[Any, Info]:
+    if length == 1:
+        return minimizer.step(fn, state, *args)
+    return jax.lax.scan(lambda s, _: minimizer.step(fn, s, *args), state, length=length)
+
+
+def _unstack(infos: Info, length: int) -> list[Info]:
+    if length == 1:
+        return [infos]
+    return [jax.tree.map(lambda x, i=i: x[i], infos) for i in range(length)]
+
+
+def _push(recent: Float[Array, " r"], value: Scalar) -> Float[Array, " r"]:
+    """The newest value first; the first of all stands for those before it."""
+    return jnp.where(jnp.isinf(recent), value, jnp.roll(recent, 1).at[0].set(value))
+
+
+def _decreases(state: LbfgsState, value: Scalar) -> Bool[Array, ""]:
+    worst = jnp.max(state.recent)
+    rounding = 2 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+    return value <= worst + 1e-4 * state.length * state.slope + rounding
+
+
+def _shorter(state: LbfgsState, value: Scalar) -> Scalar:
+    """The minimum of the parabola through the last value, its slope and the rejected value, between 0.1 and 0.5 of the
+    length; a tenth when the rejected value is not finite."""
+    rise = value - state.last - state.length * state.slope
+    ratio = -state.length * state.slope / (2 * rise)
+    return state.length * jnp.where(jnp.isfinite(ratio), jnp.clip(ratio, 0.1, 0.5), 0.1)
+
+
+def _descending(direction: Params, gradient: Params, pairs: Int[Array, ""]) -> tuple[Params, Scalar, Scalar]:
+    """A direction with its slope and full length. Without a memory, or where rounding has spoilt the direction, it is the
+    steepest descent over a distance of one."""
+    slope, squared = _dot(direction, gradient), _dot(gradient, gradient)
+    usable = (pairs > 0) & (slope < 0) & jnp.isfinite(slope)
+    distance = jnp.where(squared > 0, jax.lax.rsqrt(squared), 0.0)
+    direction = _where(usable, direction, optax.tree.scale(-1.0, gradient))
+    return direction, jnp.where(usable, slope, -squared), jnp.where(usable, 1.0, distance)
+
+
+def _better(best: Best, params: Params, value: Scalar, accepted: Bool[Array, ""]) -> Best:
+    improved = accepted & (value < best.value)
+    return Best(_where(improved, params, best.params), jnp.where(improved, value, best.value))
+
+
+def _is_finite(value: Scalar, gradient: Params) -> Bool[Array, ""]:
+    return jnp.isfinite(value) & jnp.isfinite(_dot(gradient, gradient))
+
+
+def _dot(a: Params, b: Params) -> Scalar:
+    return jnp.asarray(optax.tree.vdot(a, b))
+
+
+def _where(condition: Bool[Array, ""], a: Params, b: Params) -> Params:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)

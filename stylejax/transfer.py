@@ -1,0 +1,231 @@
+"""Style transfer: the content of one image with the style of others, from coarse to fine."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from stylejax.config import TransferConfig, preset
+from stylejax.errors import InputError
+from stylejax.images import Picture, fit, read_image, resize
+from stylejax.memory import available_bytes, check_memory, predicted_bytes
+from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_targets
+from stylejax.optimize import Info, Minimizer, adam, lbfgs, lbfgs_zoom, minimize
+from stylejax.sources import resolve
+from stylejax.types import Scalar
+from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
+
+NOISE = 0.05
+"""Standard deviation of the first noise around middle grey. What the network does not see of it stays in the picture."""
+
+
+class Step(NamedTuple):
+    """One step as a callback sees it: `step` of `steps`, at `size` (height, width), and the losses at the trial point."""
+
+    step: int
+    steps: int
+    size: tuple[int, int]
+    evaluations: int
+    loss: float
+    terms: Terms
+    accepted: bool
+
+
+class Result(NamedTuple):
+    """The picture, in [0, 1], with its losses, and what it took. `stopped`: a callback ended the run early."""
+
+    image: Picture
+    loss: float
+    terms: Terms
+    steps: int
+    evaluations: int
+    stopped: bool
+
+
+Callback = Callable[[Step], bool | None]
+
+
+def transfer(
+    content: ArrayLike,
+    style: ArrayLike | Sequence[ArrayLike],
+    *,
+    vgg: VGG | None = None,
+    config: TransferConfig | None = None,
+    callback: Callback | None = None,
+    **options: Any,
+) -> Result:
+    """A picture with the content of `content` and the style of `style`; of several styles, their mean.
+
+    Images are arrays (h, w, 3) in [0, 1] of any sizes. `options` are the fields of `TransferConfig`, by the names and with
+    the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`.
+    `callback` sees each step and ends the run, with the best image so far, by returning True.
+    Raises `InputError` for input that can not work, before the work.
+    """
+    config = dataclasses.replace(config or preset(options.pop("preset", "default")), **options)
+    styles = [check_image(s, "style") for s in (style if isinstance(style, Sequence) else [style])]
+    content = check_image(content, "content")
+    if vgg is None:
+        vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling)
+    config = check_run(config, vgg.network, content.shape, [s.shape for s in styles])
+    return _coarse_to_fine(content, styles, vgg, config, callback)
+
+
+def check_image(image: Any, role: str) -> Picture:
+    """An array (h, w, 3) of finite numbers in float32; anything else raises `InputError`."""
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[-1] != 3 or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"the {role} image is an array {array.shape} of {array.dtype}; it should be (h, w, 3) of numbers"
+        )
+    if array.dtype.kind in "iu":
+        raise InputError(f"the {role} image holds integers; divide it by 255 (or 65535) so that it is in [0, 1]")
+    if not np.isfinite(array).all() or array.min() < -0.5 or array.max() > 1.5:
+        raise InputError(f"the {role} image has values outside [0, 1]; divide it by its full intensity")
+    return array.astype(np.float32)
+
+
+def check_run(
+    config: TransferConfig, network: str, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
+) -> TransferConfig:
+    """The config with the paper's names of layers. Raises `InputError` for what this network and these image shapes can not
+    do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
+    content_layers = tuple(canonical_layer(name, network) for name in config.content_layers)
+    style_layers = tuple(canonical_layer(name, network) for name in config.style_layers)
+    layers = (*content_layers, *style_layers)
+    least = smallest_side(layers)
+    for role, shape in (("content", content), *(("style", s) for s in styles)):
+        if min(shape[:2]) < least:
+            _refuse_small(f"the {role} image is {shape[1]}×{shape[0]} pixels", layers, "give a larger picture")
+        h, w = fit(shape, config.size)
+        if min(h, w) < least:
+            _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
+    h, w = fit(content, config.size)
+    history = min(config.history, config.schedule()[-1][1]) if config.optimizer != "adam" else 2
+    check_memory(predicted_bytes(network, layers, h, w, history), available_bytes(), config.size)
+    return dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers)
+
+
+def noise(seed: int, height: int, width: int) -> Picture:
+    """Gaussian noise around middle grey, the same for the same seed on every machine."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    return (0.5 + NOISE * generator.standard_normal((height, width, 3))).astype(np.float32)
+
+
+def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
+    """The optimizer of a config, with no more memory than `steps` can fill."""
+    history = min(config.history, steps)
+    match config.optimizer:
+        case "lbfgs":
+            return lbfgs(history)
+        case "lbfgs-zoom":
+            return lbfgs_zoom(history)
+        case _:
+            return adam(config.learning_rate)
+
+
+def loss_weights(config: TransferConfig, targets: Targets) -> Terms:
+    """α and β of equation 7 by layer.
+
+    `paper`: α · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β · w_l with w_l = 1/L.
+    Deviation, `relative`: both are divided by the loss of an image without any response, Σ_l ½ mean P² and
+    Σ_l 1/(4N²) Σ A². Then α and β weigh the relative errors of content and style, and mean the same for every size, network
+    and style: these losses grow with the square and the fourth power of the scale of the responses.
+    """
+    alpha, beta, tv = (jnp.float32(w) for w in (config.content_weight, config.style_weight, config.tv_weight))
+    if config.balance == "paper":
+        content = {name: alpha * p.size for name, p in targets.content.items()}
+        return Terms(content, {name: beta / len(targets.style) for name in targets.style}, tv)
+    contents = _sum(0.5 * jnp.mean(p**2) for p in targets.content.values())
+    styles = _sum(jnp.mean(a**2) / 4 for a in targets.style.values())
+    content = {name: alpha / contents for name in targets.content}
+    return Terms(content, {name: beta / styles for name in targets.style}, tv)
+
+
+def _sum(losses: Iterable[Scalar]) -> Scalar:
+    """Not quite zero even for a picture without any response, since weights are divided by it."""
+    return jnp.maximum(jnp.stack(list(losses)).sum(), jnp.finfo(jnp.float32).tiny ** 0.5)
+
+
+def _coarse_to_fine(
+    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, callback: Callback | None
+) -> Result:
+    watch = _Watch(config.steps, callback)
+    schedule = [(side, n) for side, n in config.schedule() if _deep_enough(content, styles, side, config)]
+    spare = config.steps - sum(n for _, n in schedule)
+    image, solution = None, None
+    for side, steps in schedule:
+        h, w = fit(content.shape, side)
+        image = _first_image(config, content, styles[0], h, w) if image is None else resize(image, h, w)
+        steps, spare = steps + spare, 0
+        targets = _targets_at(content, styles, vgg, config, side)
+        watch.size = (h, w)
+        args = (vgg, targets, loss_weights(config, targets))
+        solution = minimize(objective, minimizer_of(config, steps), jnp.asarray(image), args, steps, watch)
+        image = np.clip(np.asarray(solution.params), 0, 1)
+        if watch.stopped:
+            break
+    assert image is not None and solution is not None
+    image = resize(image, *fit(content.shape, config.size)).clip(0, 1)
+    return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
+
+
+class _Watch:
+    """Counts steps over the scales and tells the callback."""
+
+    def __init__(self, steps: int, callback: Callback | None):
+        self.steps, self.callback = steps, callback
+        self.step, self.evaluations, self.stopped, self.size = 0, 0, False, (0, 0)
+
+    def __call__(self, info: Info) -> bool:
+        self.step += 1
+        self.evaluations += int(info.evaluations)
+        terms = jax.tree.map(float, info.aux)
+        now = Step(self.step, self.steps, self.size, self.evaluations, float(info.value), terms, bool(info.accepted))
+        self.stopped = bool(self.callback and self.callback(now)) or self.stopped
+        return self.stopped
+
+
+def _first_image(config: TransferConfig, content: Picture, style: Picture, h: int, w: int) -> Picture:
+    match config.init:
+        case "content":
+            return resize(content, h, w)
+        case "style":
+            return resize(style, h, w)
+        case "noise":
+            return noise(config.seed, h, w)
+        case path:
+            return resize(read_image(path), h, w)
+
+
+def _targets_at(content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, side: int) -> Targets:
+    """Targets at one scale. Content and style are seen at the same longest side; a style is never enlarged, for enlarging
+    adds no strokes."""
+    at_scale = [resize(s, *fit(s.shape, min(side, max(s.shape[:2])))) for s in styles]
+    image = resize(content, *fit(content.shape, side))
+    return _targets(vgg, image, at_scale, config.content_layers, config.style_layers)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _targets(
+    vgg: VGG, content: Any, styles: list[Any], content_layers: tuple[str, ...], style_layers: tuple[str, ...]
+) -> Targets:
+    grams = blend([style_targets(vgg, style, style_layers) for style in styles])
+    return Targets(content_targets(vgg, content, content_layers), grams)
+
+
+def _deep_enough(content: Picture, styles: list[Picture], side: int, config: TransferConfig) -> bool:
+    """Whether every image has a position left in the deepest layer at this scale; a coarse scale that has not is left out."""
+    least = smallest_side((*config.content_layers, *config.style_layers))
+    return side == config.size or all(min(fit(x.shape, side)) >= least for x in (content, *styles))
+
+
+def _refuse_small(what: str, layers: Sequence[str], remedy: str) -> None:
+    deepest = max(layers)
+    raise InputError(
+        f"{what}, and layer {deepest} needs at least {smallest_side([deepest])} pixels a side; {remedy} or shallower layers"
+    )

@@ -1,0 +1,158 @@
+"""VGG without its fully connected layers: an image in, the responses of named layers out.
+
+One table of convolutions gives VGG-19 (the paper's network) and VGG-16. A network is an immutable, callable pytree: it
+goes through `jax.jit`, `jax.vmap` and `jax.device_put` like any other argument.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, TypeAlias, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from stylejax.errors import InputError, did_you_mean
+from stylejax.types import FeatureMap, Features, Image
+
+Pooling: TypeAlias = Literal["avg", "max"]
+
+CONVOLUTIONS: dict[str, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
+"""Convolutions in each block (Simonyan and Zisserman 2014, table 1, columns E and D); a pooling layer follows each block."""
+
+CHANNELS = (64, 128, 256, 512, 512)
+PAPER_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv4_2", "conv5_1")
+
+
+class Convolution(NamedTuple):
+    """The numbers of one layer."""
+
+    kernel: Float[np.ndarray, "3 3 i o"]
+    bias: Float[np.ndarray, " o"]
+
+
+class Parameters(NamedTuple):
+    """A network's numbers as they lie in a file: plain NumPy, with the preprocessing that belongs to them.
+
+    The first convolution expects (x - mean) / std of an RGB image x in [0, 1]; mean and std have one entry a channel.
+    """
+
+    network: str
+    layers: dict[str, Convolution]
+    mean: Float[np.ndarray, "3"]
+    std: Float[np.ndarray, "3"]
+    source: str
+
+
+def layer_names(network: str) -> tuple[str, ...]:
+    """`conv1_1`, `conv1_2`, …, `conv5_4` in the order of the network."""
+    return tuple(f"conv{b}_{i}" for b, n in enumerate(CONVOLUTIONS[network], 1) for i in range(1, n + 1))
+
+
+def canonical_layer(name: str, network: str) -> str:
+    """The paper's name of a layer: `relu4_2` and `conv4_2` are both the response after the rectification.
+
+    Raises:
+        InputError: the network has no such layer.
+    """
+    names = layer_names(network)
+    layer = name.strip().lower().replace("relu", "conv")
+    if layer not in names:
+        hint = did_you_mean(layer, names)
+        raise InputError(f"unknown layer {name!r}{hint}: {network} has {names[0]} … {names[-1]}; name one of these")
+    return layer
+
+
+def block(layer: str) -> int:
+    """The block of a layer, from 1 to 5: it sees the image through `block - 1` poolings."""
+    return int(layer[len("conv")])
+
+
+def smallest_side(layers: Iterable[str]) -> int:
+    """The fewest pixels a side that leave the deepest of `layers` one position: 16 for conv5_1."""
+    return max(2 ** (block(layer) - 1) for layer in layers)
+
+
+def average_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
+    """The mean of each 2×2 window; an odd last row or column is dropped, as in the authors' code."""
+    h, w, c = x.shape
+    windows = x[: h // 2 * 2, : w // 2 * 2].reshape(h // 2, 2, w // 2, 2, c)
+    return windows.mean((1, 3))
+
+
+def max_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
+    """The largest of each 2×2 window; an odd last row or column is dropped."""
+    return nnx.max_pool(x, (2, 2), (2, 2))
+
+
+class VGG(nnx.Module):
+    """The convolutions, rectifications and poolings of one network. Build it with `build_vgg` or `load_vgg`."""
+
+    def __init__(self, parameters: Parameters, pooling: Pooling = "avg"):
+        self.network = parameters.network
+        self.pooling: str = pooling
+        self.mean = nnx.Variable(jnp.asarray(parameters.mean, jnp.float32))
+        self.std = nnx.Variable(jnp.asarray(parameters.std, jnp.float32))
+        for name, (kernel, bias) in parameters.layers.items():
+            setattr(self, name, _convolution(kernel, bias))
+
+    def __call__(self, image: Image, layers: Iterable[str]) -> Features:
+        """The responses of `layers` to one RGB image in [0, 1], by the names that were asked for.
+
+        Nothing beyond the deepest layer asked for is computed.
+        Raises `InputError` for an unknown layer and for an image too small for the deepest one.
+        """
+        wanted = {name: canonical_layer(name, self.network) for name in layers}
+        _check_size(image, wanted.values())
+        names = layer_names(self.network)
+        last = max((names.index(layer) for layer in wanted.values()), default=-1)
+        responses: Features = {}
+        x = (image - self.mean[None, None]) / self.std[None, None]
+        for before, name in zip((names[0], *names), names[: last + 1], strict=False):
+            if block(before) != block(name):
+                x = average_pool(x) if self.pooling == "avg" else max_pool(x)
+            convolution = cast(nnx.Conv, getattr(self, name))
+            x = responses[name] = jax.nn.relu(convolution(x))
+        return {name: responses[layer] for name, layer in wanted.items()}
+
+
+def build_vgg(parameters: Parameters, pooling: Pooling = "avg") -> VGG:
+    """The network of `parameters`; the paper replaces max pooling by average pooling, and so does the default."""
+    if pooling not in ("avg", "max"):
+        raise InputError(f"pooling {pooling!r} is neither 'avg' nor 'max'; choose one of the two")
+    return VGG(parameters, pooling)
+
+
+def random_parameters(network: str = "vgg19", seed: int = 0, channels: tuple[int, ...] = CHANNELS) -> Parameters:
+    """He-scaled random kernels, the same for the same seed everywhere; `channels` narrows the network for tests.
+
+    Random features give textures but no objects: they are for trying things out, not for pictures.
+    """
+    generator = np.random.Generator(np.random.Philox(seed))
+    layers, inputs = {}, 3
+    for name in layer_names(network):
+        outputs = channels[block(name) - 1]
+        kernel = generator.standard_normal((3, 3, inputs, outputs)) * np.sqrt(2 / (9 * inputs))
+        layers[name] = Convolution(kernel.astype(np.float32), np.zeros(outputs, np.float32))
+        inputs = outputs
+    mean, std = np.full(3, 0.45, np.float32), np.full(3, 0.225, np.float32)
+    return Parameters(network, layers, mean, std, f"random numbers of seed {seed}")
+
+
+def _convolution(kernel: np.ndarray, bias: np.ndarray) -> nnx.Conv:
+    """A layer around given numbers. It is made without drawing random ones, which takes seconds for a whole network."""
+    _, _, inputs, outputs = kernel.shape
+    layer = nnx.eval_shape(lambda: nnx.Conv(inputs, outputs, (3, 3), padding="SAME", rngs=nnx.Rngs(0)))
+    nnx.update(layer, {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)})
+    return layer
+
+
+def _check_size(image: Image, layers: Iterable[str]) -> None:
+    least = smallest_side(layers) if layers else 1
+    h, w = image.shape[:2]
+    if min(h, w) < least:
+        raise InputError(
+            f"an image of {w}×{h} pixels is too small for layers {', '.join(layers)}: they need at least "
+            f"{least} pixels a side; take a larger size or shallower layers"
+        )

@@ -1,0 +1,63 @@
+"""Strict by default, and a narrow network: the true topology with a few channels, for tests that need no real features."""
+
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import jax
+import numpy as np
+import pytest
+
+from stylejax.vgg import VGG, Parameters, build_vgg, random_parameters
+
+NARROW = (4, 5, 6, 7, 8)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def narrow_parameters() -> Parameters:
+    return random_parameters("vgg19", 0, NARROW)
+
+
+@pytest.fixture(scope="session")
+def narrow_vgg(narrow_parameters: Parameters) -> VGG:
+    return build_vgg(narrow_parameters)
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(20150826)
+
+
+def picture(generator: np.random.Generator, height: int = 32, width: int = 32) -> np.ndarray:
+    """A smooth picture: blurred noise over the whole range."""
+    image = generator.random((height + 8, width + 8, 3))
+    for axis in (0, 1):
+        image = sum(np.roll(image, k, axis) for k in range(8)) / 8
+    image = image[8:, 8:]
+    return ((image - image.min()) / np.ptp(image)).astype(np.float32)
+
+
+@pytest.fixture
+def photo(generator: np.random.Generator) -> np.ndarray:
+    return picture(generator, 40, 48)
+
+
+@pytest.fixture
+def artwork(generator: np.random.Generator) -> np.ndarray:
+    return picture(np.random.default_rng(7), 36, 33)

@@ -1,0 +1,423 @@
+"""Foreign files: written in each published layout by the tools that publish them, read to the same network."""
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.io
+
+from stylejax import convert
+from stylejax.checkpoint import save_parameters
+from stylejax.convert import KNOWN, KnownFile, read_foreign
+from stylejax.errors import InputError
+from stylejax.layouts import decode, read_pickle
+from stylejax.normalize import fingerprint
+from stylejax.vgg import Convolution, Parameters, build_vgg, layer_names, random_parameters
+
+NARROW = (4, 5, 6, 7, 8)
+CAFFE_MEAN = np.array([123.68, 116.779, 103.939]) / 255
+PUBLISHED = {
+    "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
+    "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+}
+"""The numbers of the convolutions in torchvision's `features`, as its files have them."""
+
+Numbers = dict[str, Convolution]
+
+
+def numbers(network: str = "vgg19") -> Numbers:
+    """Random kernels and biases, in whatever order of colors a test says they are."""
+    generator = np.random.default_rng(7)
+    layers = random_parameters(network, 5, NARROW).layers
+    return {n: Convolution(k, generator.normal(0, 0.1, b.shape).astype(np.float32)) for n, (k, b) in layers.items()}
+
+
+def block_name(layer: str) -> str:
+    return f"block{layer[4]}_conv{layer[6]}"
+
+
+def write_keras(
+    path: Path, layers: Numbers, kernel: str = "{0}_W_1:0", bias: str = "{0}_b_1:0", top: bool = False
+) -> None:
+    with h5py.File(path, "w") as file:
+        names = ["input_1", *map(block_name, layers), *(["fc1"] if top else [])]
+        file.attrs["layer_names"] = np.array(names, "S")
+        for name in ("input_1", *(["fc1"] if top else [])):
+            file.create_group(name).attrs["weight_names"] = np.array(
+                ["fc1_W_1:0", "fc1_b_1:0"] if name == "fc1" else [], "S"
+            )
+        if top:
+            file["fc1/fc1_W_1:0"], file["fc1/fc1_b_1:0"] = np.ones((8, 4), np.float32), np.ones(4, np.float32)
+        for layer, (k, b) in layers.items():
+            name = block_name(layer)
+            group = file.create_group(name)
+            keys = kernel.format(name), bias.format(name)
+            group.attrs["weight_names"] = np.array(keys, "S")
+            group[keys[0]], group[keys[1]] = k, b
+
+
+def state_dict(layers: Numbers, gatys: bool = False) -> dict[str, np.ndarray]:
+    network = "vgg19" if len(layers) == 16 else "vgg16"
+    state = {}
+    for number, (name, (kernel, bias)) in zip(PUBLISHED[network], layers.items(), strict=True):
+        prefix = name if gatys else f"features.{number}"
+        state[f"{prefix}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        state[f"{prefix}.bias"] = bias
+    return state
+
+
+def write_torch(path: Path, layers: Numbers, gatys: bool = False, zipped: bool = True) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch writes the .pth files")
+    state = {key: torch.tensor(array) for key, array in state_dict(layers, gatys).items()}
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+
+
+def write_safetensors(path: Path, layers: Numbers) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors writes its own files")
+    safetensors.save_file(state_dict(layers), path)
+
+
+def write_matconvnet(path: Path, layers: Numbers, old: bool = False, compress: bool = False, mean: Any = None) -> None:
+    """Two generations: `weights` is the first field of a layer in the old one and the third in the new one."""
+    cells = np.empty((1, 2 * len(layers) + 1), object)
+    for i, (name, (kernel, bias)) in enumerate(layers.items()):
+        weights = np.empty((1, 2), object)
+        weights[0, 0], weights[0, 1] = kernel, bias.reshape(1, -1)
+        fields = {"name": name, "type": "conv", "weights": weights, "stride": [1.0, 1.0]}
+        if old:
+            fields = {key: fields[key] for key in ("weights", "type", "name", "stride")}
+        cells[0, 2 * i], cells[0, 2 * i + 1] = fields, {"name": f"relu{name[4:]}", "type": "relu"}
+    cells[0, -1] = {"name": "fc6", "type": "conv", "weights": np.empty((0, 0))}
+    image = np.asarray([123.68, 116.779, 103.939] if mean is None else mean).reshape(1, 1, 3) + np.zeros((7, 5, 1))
+    normalization = {"averageImage": image.astype(np.float32), "imageSize": [224.0, 224.0, 3.0]}
+    tail = {"normalization": normalization} if old else {"meta": {"normalization": normalization}}
+    scipy.io.savemat(path, {"layers": cells, **tail}, do_compression=compress)
+
+
+LAYOUTS: dict[str, tuple[Callable[[Path, Numbers], None], str]] = {
+    "keras": (write_keras, "caffe-bgr"),
+    "keras-with-top": (lambda p, n: write_keras(p, n, top=True), "caffe-bgr"),
+    "keras-kernel": (lambda p, n: write_keras(p, n, "{0}/kernel:0", "{0}/bias:0"), "caffe-bgr"),
+    "gatys": (lambda p, n: write_torch(p, n, gatys=True), "caffe-bgr"),
+    "gatys-old-torch": (lambda p, n: write_torch(p, n, gatys=True, zipped=False), "caffe-bgr"),
+    "torchvision": (write_torch, "torch"),
+    "safetensors": (write_safetensors, "torch"),
+    "matconvnet-new": (write_matconvnet, "caffe-rgb"),
+    "matconvnet-old": (lambda p, n: write_matconvnet(p, n, old=True), "caffe-rgb"),
+    "matconvnet-compressed": (lambda p, n: write_matconvnet(p, n, compress=True), "caffe-rgb"),
+}
+
+
+def features_by_torch(layers: Numbers, preprocessing: str, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The network by PyTorch, on the image as the publisher of the file says to prepare it."""
+    torch = pytest.importorskip("torch", reason="PyTorch is the second implementation")
+    functional = torch.nn.functional
+    if preprocessing == "torch":
+        x = (image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    elif preprocessing == "caffe-rgb":
+        x = image * 255 - [123.68, 116.779, 103.939]
+    else:
+        x = image[:, :, ::-1] * 255 - [103.939, 116.779, 123.68]
+    x = torch.tensor(x.transpose(2, 0, 1).copy(), dtype=torch.float64)[None]
+    responses, block = {}, "1"
+    for name, (kernel, bias) in layers.items():
+        if name[4] != block:
+            x, block = functional.avg_pool2d(x, 2), name[4]
+        weight = torch.tensor(kernel.transpose(3, 2, 0, 1).copy(), dtype=torch.float64)
+        x = functional.conv2d(x, weight, torch.tensor(bias, dtype=torch.float64), padding=1).relu()
+        responses[name] = x[0].permute(1, 2, 0).numpy()
+    return responses
+
+
+@pytest.mark.parametrize("network", ["vgg19", "vgg16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_the_same_network_in_torch(tmp_path: Path, layout: str, network: str):
+    write, preprocessing = LAYOUTS[layout]
+    layers, path = numbers(network), tmp_path / "weights.bin"
+    write(path, layers)
+    asked = preprocessing if layout in ("torchvision", "safetensors") else None
+    parameters = read_foreign(path, preprocessing=asked)
+    assert parameters.network == network
+    image = np.random.default_rng(0).random((35, 32, 3))
+    expected = features_by_torch(layers, preprocessing, image)
+    features = build_vgg(parameters)(jnp.asarray(image, jnp.float32), layer_names(network))
+    for name in layer_names(network):
+        error = np.abs(np.asarray(features[name]) - expected[name]).max()
+        assert error <= 1e-4 * np.abs(expected[name]).max(), name
+
+
+def test_bgr_and_rgb_files_of_one_network_have_one_fingerprint(tmp_path: Path):
+    bgr = numbers()
+    rgb = bgr | {"conv1_1": Convolution(bgr["conv1_1"].kernel[:, :, ::-1].copy(), bgr["conv1_1"].bias)}
+    write_keras(tmp_path / "bgr.h5", bgr)
+    write_matconvnet(tmp_path / "rgb.mat", rgb)
+    first, second = read_foreign(tmp_path / "bgr.h5"), read_foreign(tmp_path / "rgb.mat")
+    assert fingerprint(first) == pytest.approx(fingerprint(second), rel=1e-6)
+    write_matconvnet(tmp_path / "wrong.mat", bgr)
+    assert fingerprint(read_foreign(tmp_path / "wrong.mat")) != pytest.approx(fingerprint(second), rel=1e-3)
+
+
+def keras_model(layers: Numbers, named: bool) -> Any:
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("Keras writes these files")
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    import keras
+
+    x = first = keras.layers.Input((None, None, 3))
+    for layer, (kernel, _) in layers.items():
+        if layer[4] != "1" and layer.endswith("_1"):
+            x = keras.layers.AveragePooling2D(2)(x)
+        name = block_name(layer) if named else None
+        x = keras.layers.Conv2D(
+            kernel.shape[-1], 3, padding="same", activation="relu", kernel_initializer="zeros", name=name
+        )(x)
+    model = keras.Model(first, x)
+    model.set_weights([array for convolution in layers.values() for array in convolution])
+    return model
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras 3.15 is not quite up to NumPy 2
+@pytest.mark.parametrize("name", ["a.weights.h5", "whole.h5"])
+def test_files_by_keras_itself(tmp_path: Path, name: str):
+    layers = numbers()
+    model = keras_model(layers, named=True)
+    (model.save_weights if "weights" in name else model.save)(str(tmp_path / name))
+    parameters = read_foreign(tmp_path / name)
+    image = np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)
+    # As `keras.applications` prepares an image in its mode "caffe".
+    prepared = image[:, :, ::-1] * 255 - np.array([103.939, 116.779, 123.68], np.float32)
+    expected = np.asarray(model(prepared[None]))[0]
+    response = np.asarray(build_vgg(parameters)(jnp.asarray(image), ["conv5_4"])["conv5_4"])
+    assert np.abs(response - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_keras_models_without_names_go_by_their_order(tmp_path: Path):
+    layers, path = numbers(), tmp_path / "b.weights.h5"
+    keras_model(layers, named=False).save_weights(str(path))
+    with pytest.raises(InputError, match="tells the colors it expects; convert it with --preprocessing torch"):
+        read_foreign(path)
+    parameters = read_foreign(path, preprocessing="torch")
+    # There are conv2d, conv2d_1 … conv2d_15, which do not sort as text.
+    np.testing.assert_array_equal(parameters.layers["conv5_4"].bias, layers["conv5_4"].bias)
+    np.testing.assert_array_equal(parameters.layers["conv2_1"].kernel, layers["conv2_1"].kernel)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_whole_keras_model_says_what_to_unzip(tmp_path: Path):
+    keras_model(numbers("vgg16"), named=True).save(str(tmp_path / "model.keras"))
+    with pytest.raises(InputError, match="unzip it and give the file model.weights.h5"):
+        read_foreign(tmp_path / "model.keras")
+
+
+def test_matconvnet_brings_its_own_mean(tmp_path: Path):
+    write_matconvnet(tmp_path / "a.mat", numbers(), mean=[120.0, 110.0, 100.0])
+    np.testing.assert_allclose(read_foreign(tmp_path / "a.mat").mean, np.array([120, 110, 100]) / 255, rtol=1e-6)
+    parameters = read_foreign(tmp_path / "a.mat", preprocessing="torch")
+    np.testing.assert_allclose(parameters.mean, [0.485, 0.456, 0.406])
+    write_matconvnet(tmp_path / "b.mat", numbers(), mean=[300.0, 110.0, 100.0])
+    with pytest.raises(InputError, match="which are no colors"):
+        read_foreign(tmp_path / "b.mat")
+
+
+def test_a_canonical_file_passes_through(tmp_path: Path):
+    parameters = random_parameters("vgg16", 0, NARROW)
+    save_parameters(tmp_path / "a.h5", parameters)
+    read = read_foreign(tmp_path / "a.h5")
+    assert read.source == parameters.source
+    np.testing.assert_array_equal(read.layers["conv5_3"].kernel, parameters.layers["conv5_3"].kernel)
+    with pytest.raises(InputError, match="leave the option --preprocessing out"):
+        read_foreign(tmp_path / "a.h5", preprocessing="torch")
+    with pytest.raises(InputError, match="holds vgg16, not vgg19"):
+        read_foreign(tmp_path / "a.h5", network="vgg19")
+
+
+def test_preprocessing_is_never_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "vgg19-dcbb9e9d.safetensors"
+    write_safetensors(path, numbers())
+    # The name alone proves nothing.
+    with pytest.raises(InputError, match="unknown hash.*--preprocessing torch, caffe-bgr or caffe-rgb"):
+        read_foreign(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = KnownFile("Somebody", "vgg19", "vgg19-x.pth", "caffe-bgr", sha256=digest[:8])
+    monkeypatch.setattr(convert, "KNOWN", (known,))
+    parameters = read_foreign(path)
+    np.testing.assert_allclose(parameters.mean, CAFFE_MEAN, rtol=1e-6)
+    np.testing.assert_allclose(parameters.std, 1 / 255, rtol=1e-6)
+    np.testing.assert_array_equal(parameters.layers["conv1_1"].kernel, numbers()["conv1_1"].kernel[:, :, ::-1])
+    assert parameters.source == f"Somebody vgg19-dcbb9e9d.safetensors (sha256 {digest[:8]}…)"
+    with pytest.raises(InputError, match="expects caffe-bgr, not torch; leave the option --preprocessing out"):
+        read_foreign(path, preprocessing="torch")
+
+
+def test_the_table_has_the_published_hashes():
+    by_name = {k.name: k for k in KNOWN if k.origin != "MatConvNet"}
+    expected = {
+        "vgg19-dcbb9e9d.pth": ("torch", "dcbb9e9d"),
+        "vgg16-397923af.pth": ("torch", "397923af"),
+        "vgg19-d01eb7cb.pth": ("caffe-bgr", "d01eb7cb"),
+        "vgg16-00b39a1b.pth": ("caffe-bgr", "00b39a1b"),
+        "vgg16_features-amdegroot-88682ab5.pth": ("torchvision-features", "88682ab5"),
+    }
+    for name, (preprocessing, sha256) in expected.items():
+        assert (by_name[name].preprocessing, by_name[name].sha256) == (preprocessing, sha256)
+    assert by_name["vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"].md5 == ("253f8cb515780f3b799900260a226db6",)
+    assert not any(k.matches("0" * 64, "0" * 32) for k in KNOWN)
+    matlab = [k for k in KNOWN if k.matches("0" * 64, "106118b7cf60435e6d8e04f6a6dc3657")]
+    assert [(k.name, k.preprocessing) for k in matlab] == [("imagenet-vgg-verydeep-19.mat", "caffe-rgb")]
+
+
+def test_other_networks_are_named(tmp_path: Path):
+    write = pytest.importorskip("safetensors.numpy", reason="safetensors writes its own files").save_file
+    kernel, bias = np.zeros((4, 4, 3, 3), np.float32), np.zeros(4, np.float32)
+
+    def refused(keys: dict[str, np.ndarray], **options: str) -> str:
+        write(keys, tmp_path / "x.safetensors")
+        with pytest.raises(InputError) as caught:
+            read_foreign(tmp_path / "x.safetensors", **options)
+        return str(caught.value)
+
+    def with_numbers(*indices: int) -> dict[str, np.ndarray]:
+        return {f"features.{i}.{k}": a for i in indices for k, a in (("weight", kernel), ("bias", bias))}
+
+    assert "holds VGG-11, neither vgg16 nor vgg19" in refused(with_numbers(0, 3, 6, 8, 11, 13, 16, 18))
+    assert "holds VGG-13" in refused(with_numbers(0, 2, 5, 7, 10, 12, 15, 17, 20, 22))
+    assert "batch normalization" in refused(with_numbers(0, 3) | {"features.1.running_mean": bias})
+    assert "no VGG of torchvision's" in refused(with_numbers(0, 4, 8))
+    assert "found layer1.weight" in refused({"layer1.weight": kernel})
+    # A header of such a length begins like a pickle, and must not be taken for one.
+    lengths = [refused({f"x{'y' * n}": bias}) for n in range(64)]
+    assert all("expected features.0.weight or conv1_1.weight, found xy" in m for m in lengths[1:])
+    assert "lacks features.0.bias" in refused({"features.0.weight": kernel})
+    state = state_dict(numbers())
+    assert "holds vgg19, not vgg16" in refused(state, network="vgg16")
+    assert "unknown network 'vgg91' (did you mean 'vgg19'?)" in refused(state, network="vgg91")
+    assert "unknown preprocessing 'kaffe'" in refused(state, preprocessing="kaffe")
+    wrong = state | {"features.2.weight": kernel}
+    wrong["features.5.bias"] = np.full(5, np.nan, np.float32)
+    message = refused({k: v for k, v in wrong.items()}, preprocessing="torch")
+    assert "conv2_1/bias has numbers that are not finite" in message
+    state["features.0.weight"] = np.zeros((4, 3, 5, 5), np.float32)
+    assert "conv1_1/kernel has the shape (5, 5, 3, 4), expected (3, 3, 3, 4)" in refused(state, preprocessing="torch")
+
+
+def test_files_that_are_none(tmp_path: Path):
+    def refused(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            read_foreign(tmp_path / name)
+        return str(caught.value)
+
+    assert "this is no weights file" in refused("a.h5", b"")
+    assert "this is no weights file" in refused("a.pth", b"GIF89a" * 100)
+    assert "MATLAB 7.3" in refused("a.mat", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(600))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["hello"] = 1
+    with pytest.raises(InputError, match="neither Keras's nor stylejax's: it holds hello"):
+        read_foreign(tmp_path / "b.h5")
+    with pytest.raises(InputError, match="there is no weights file"):
+        read_foreign(tmp_path / "nothing.pth")
+    with pytest.raises(InputError, match="is a folder"):
+        read_foreign(tmp_path)
+
+
+class Hostile:
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.target}",)
+
+
+def test_hostile_pickles_do_nothing(tmp_path: Path):
+    torch = pytest.importorskip("torch", reason="PyTorch writes the .pth files")
+    target, path = tmp_path / "hacked", tmp_path / "vgg.pth"
+    for protocol in (2, 4):
+        path.write_bytes(pickle.dumps({"VGG16_0": Hostile(target)}, protocol))
+        with pytest.raises(InputError, match="this is a pickle, which could run any code"):
+            read_foreign(path)
+        # Even where the hash would be that of the known file.
+        with pytest.raises(InputError, match="this pickle asks for (posix|nt).system"):
+            read_pickle(path)
+        with pytest.raises(InputError, match=r"vgg.pth: this pickle asks"):
+            decode(path, trust_pickle=True)
+    for zipped in (True, False):
+        torch.save({"conv1_1.weight": Hostile(target)}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(InputError, match="vgg.pth can not be read"):
+            read_foreign(path)
+    assert not target.exists()
+
+
+def test_claims_are_checked_before_memory_is_taken(tmp_path: Path):
+    write_keras(tmp_path / "a.h5", numbers())
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        group = file["block1_conv1"]
+        assert isinstance(group, h5py.Group)
+        del group["block1_conv1_W_1:0"]
+        group.create_dataset("block1_conv1_W_1:0", (3, 3, 3, 10**10), np.float32, chunks=(3, 3, 3, 100))
+    with pytest.raises(InputError, match="more than any VGG"):
+        read_foreign(tmp_path / "a.h5")
+    torch = pytest.importorskip("torch", reason="PyTorch writes the .pth files")
+    state = {key: torch.tensor(array) for key, array in state_dict(numbers()).items()}
+    state["features.0.weight"] = torch.zeros(1).expand(10**8, 10**8, 3, 3)
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="more than any VGG"):
+        read_foreign(tmp_path / "a.pth")
+
+
+def test_a_compressed_matlab_file_is_not_inflated_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "bomb.mat"
+    data = zlib.compress(b"\0" * (1 << 20), 9)
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+    path.write_bytes(header + np.array([15, len(data)], "<u4").tobytes() + data)
+    monkeypatch.setattr("stylejax.layouts.LARGEST", 1 << 17)
+    with pytest.raises(InputError, match="compressed arrays are larger than any VGG's"):
+        read_foreign(path)
+
+
+def test_soft_links_are_not_followed(tmp_path: Path):
+    write_keras(tmp_path / "a.h5", numbers())
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["block1_conv1/block1_conv1_b_1:0"]
+        file["block1_conv1/block1_conv1_b_1:0"] = h5py.ExternalLink("/etc/hostname", "/")
+    with pytest.raises(InputError, match="is a link to elsewhere"):
+        read_foreign(tmp_path / "a.h5")
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of odd bytes before it refuses them
+@pytest.mark.parametrize("layout", ["keras", "gatys", "gatys-old-torch", "safetensors", "matconvnet-new"])
+def test_damage_ends_in_input_error(tmp_path: Path, layout: str):
+    path = tmp_path / "damaged"
+    LAYOUTS[layout][0](path, numbers("vgg16"))
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    generator = np.random.default_rng(1)
+    refused = 0
+    for trial in range(100):
+        damaged = whole.copy()
+        reach = (64, 2048, len(whole))[trial % 3]
+        damaged[generator.integers(0, reach, generator.integers(1, 8))] = generator.integers(0, 256, dtype=np.uint8)
+        path.write_bytes(damaged[: generator.integers(len(whole)) if trial % 5 == 0 else None].tobytes())
+        try:
+            assert isinstance(read_foreign(path, preprocessing="caffe-bgr"), Parameters)
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused >= 20
+
+
+def test_without_torch_the_message_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_torch(tmp_path / "a.pth", numbers())
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(
+        InputError, match=r"needs torch: install the extra, pip install 'stylejax\[torch\]', or convert"
+    ):
+        read_foreign(tmp_path / "a.pth")

@@ -1,0 +1,156 @@
+"""The minimizers on functions whose minima are known, and on those that break others."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stylejax.optimize as optimize
+from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.optimize import adam, lbfgs, lbfgs_zoom, minimize
+
+STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+MINIMIZERS = {"lbfgs": lbfgs(10), "lbfgs-zoom": lbfgs_zoom(10), "adam": adam(0.1)}
+
+
+def bowl(x, scales):
+    """½ Σ s (x - 3)², with its minimum of 0 at 3."""
+    value = 0.5 * jnp.sum(scales * (x - 3) ** 2)
+    return value, {"distance": jnp.sum((x - 3) ** 2)}
+
+
+def rosenbrock(x):
+    """The banana: minimum 0 at (1, 1)."""
+    return (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, ()
+
+
+def cliff(x):
+    """Not a number left of 0, falling towards it: a full step falls over the edge."""
+    return jnp.sum(jnp.where(x > 0, 5 * x - jnp.log(jnp.maximum(x, 1e-30)), jnp.nan)), ()
+
+
+@pytest.mark.parametrize("name", MINIMIZERS)
+def test_the_minimum_of_a_quadratic_is_found(name):
+    scales = jnp.asarray([0.5, 1.0, 4.0, 20.0])
+    solution = minimize(bowl, MINIMIZERS[name], jnp.zeros(4), (scales,), 400 if name == "adam" else 40)
+    np.testing.assert_allclose(solution.params, 3.0, atol=0.02 if name == "adam" else 1e-3)
+    np.testing.assert_allclose(solution.value, bowl(solution.params, scales)[0], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(
+        solution.aux["distance"], bowl(solution.params, scales)[1]["distance"], rtol=1e-4, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "lbfgs-zoom"])
+def test_lbfgs_follows_a_curved_valley(name):
+    solution = minimize(rosenbrock, MINIMIZERS[name], jnp.asarray([-1.2, 1.0]), (), 150)
+    np.testing.assert_allclose(solution.params, 1.0, atol=1e-2)
+
+
+def test_a_step_is_one_evaluation():
+    evaluations = []
+
+    def counted(x):
+        jax.debug.callback(lambda: evaluations.append(1))
+        return rosenbrock(x)
+
+    solution = minimize(counted, lbfgs(5), jnp.asarray([-1.2, 1.0]), (), 17)
+    jax.effects_barrier()
+    assert solution.evaluations == len(evaluations) == 17
+
+
+def test_trials_that_are_not_finite_are_shortened():
+    values = []
+    solution = minimize(cliff, lbfgs(5), jnp.asarray([0.3, 0.9]), (), 60, lambda info: values.append(info.accepted))
+    assert not all(values)
+    np.testing.assert_allclose(solution.params, 0.2, atol=1e-3)
+
+
+def test_accepted_values_never_rise_above_the_recent_ones():
+    accepted = []
+
+    def watch(info):
+        if info.accepted:
+            accepted.append(float(info.value))
+
+    minimize(rosenbrock, lbfgs(5), jnp.asarray([-3.0, 7.0]), (), 120, watch)
+    for i, value in enumerate(accepted[1:], 1):
+        assert value <= max(accepted[max(0, i - optimize.RECENT) : i]) * (1 + 1e-5)
+
+
+def test_a_start_without_a_finite_loss_is_an_error():
+    with pytest.raises(FloatingPointError, match="not finite at any step"):
+        minimize(cliff, lbfgs(5), -jnp.ones(2), (), 5)
+
+
+def test_a_start_at_the_minimum_stays_there():
+    solution = minimize(bowl, lbfgs(5), jnp.full(3, 3.0), (jnp.ones(3),), 5)
+    assert solution.value == 0
+    np.testing.assert_array_equal(solution.params, np.full(3, 3.0))
+
+
+def test_a_callback_ends_the_run():
+    seen = []
+
+    def stop(info):
+        seen.append(info)
+        return len(seen) == 3
+
+    assert minimize(bowl, lbfgs(5), jnp.zeros(3), (jnp.ones(3),), 50, stop).evaluations == 3
+
+
+def test_steps_compile_once():
+    compiled = []
+
+    def counted(x, scales):
+        compiled.append(1)
+        return bowl(x, scales)
+
+    for start in (0.0, 1.0):
+        minimize(counted, lbfgs(7), jnp.full(4, start), (jnp.ones(4),), 6)
+    assert len(compiled) == 1
+
+
+def test_a_scanned_chunk_gives_the_same_steps(monkeypatch):
+    scales, values = jnp.asarray([0.5, 1.0, 4.0]), {}
+    for chunk in (1, 4):
+        monkeypatch.setattr(optimize, "chunk_length", lambda chunk=chunk: chunk)
+        values[chunk] = []
+        minimize(bowl, lbfgs(5), jnp.zeros(3), (scales,), 10, lambda info, c=chunk: values[c].append(float(info.value)))
+    assert len(values[4]) == 10
+    np.testing.assert_allclose(values[1], values[4], rtol=1e-4, atol=1e-6)
+
+
+def test_lanes_are_single_runs():
+    minimizer, starts = lbfgs(5), jnp.asarray([[-1.2, 1.0], [2.0, 2.0], [0.0, -1.0]])
+    step = jax.jit(jax.vmap(lambda s: minimizer.step(rosenbrock, s)))
+    states = jax.vmap(minimizer.init)(starts)
+    for _ in range(30):
+        states, _ = step(states)
+    for lane, start in enumerate(starts):
+        alone = minimize(rosenbrock, minimizer, start, (), 30)
+        np.testing.assert_allclose(states.best.value[lane], alone.value, rtol=0.05, atol=1e-3)
+
+
+def style_problem(vgg, photo, artwork, weight):
+    photo, artwork = jnp.asarray(photo), jnp.asarray(artwork)
+    targets = Targets(content_targets(vgg, photo, ("conv4_2",)), style_targets(vgg, artwork, STYLE))
+    return vgg, targets, Terms({"conv4_2": jnp.float32(1)}, dict.fromkeys(STYLE, jnp.float32(weight)), jnp.float32(0))
+
+
+@pytest.mark.parametrize("weight", [1e3, 1e12])
+@pytest.mark.parametrize("name", ["lbfgs", "adam"])
+def test_white_noise_and_absurd_weights_do_not_diverge(name, weight, narrow_vgg, photo, artwork, generator):
+    noise = jnp.asarray(generator.standard_normal(photo.shape), jnp.float32)
+    values = []
+    minimizer = lbfgs(20) if name == "lbfgs" else adam(0.05)
+    solution = minimize(
+        objective,
+        minimizer,
+        noise,
+        style_problem(narrow_vgg, photo, artwork, weight),
+        60,
+        lambda i: values.append(i.value),
+    )
+    assert np.isfinite(solution.params).all()
+    assert solution.value < values[0] / 10
+    assert name == "adam" or max(values[20:]) < values[0] / 10

