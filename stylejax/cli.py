@@ -10,15 +10,16 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax import cli_weights
+from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
 from stylejax.config import TransferConfig, option, preset
 from stylejax.errors import InputError
 
@@ -33,9 +34,9 @@ DONE, FAULT, INTERRUPTED = 0, 2, 130
 class Transfer:
     """Give the picture CONTENT the style of the picture STYLE; of several styles, their mean."""
 
-    content: Positional[Path]
+    content: Annotated[Positional[Path], arg(metavar="CONTENT")]
     """The picture whose objects and arrangement are kept."""
-    style: Positional[tuple[Path, ...]]
+    style: Annotated[Positional[tuple[Path, ...]], arg(metavar="STYLE [STYLE …]")]
     """One or more pictures whose colours, strokes and shapes are taken on."""
     out: Annotated[Path, arg(aliases=["-o"])]
     """The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name."""
@@ -79,34 +80,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_: _say(f"note: {message}")
     try:
         return parse(words)()
-    except InputError as error:
-        _say(f"stylejax: error: {error}")
-        return FAULT
+    except (InputError, FloatingPointError) as error:
+        return _refuse(str(error))
+    except (MemoryError, RuntimeError) as error:
+        # What was predicted to fit did not: other programs took memory meanwhile.
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _refuse("out of memory; take a smaller --size, a smaller --history, or --optimizer adam")
     except KeyboardInterrupt:
         _say("stylejax: interrupted before there was a picture")
         return INTERRUPTED
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script. File names that are no text must not spoil the last line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(main())
 
 
 def parse(words: Sequence[str]) -> Callable[[], int]:
-    """The verb that the words ask for, with its values checked. Words that make no sense exit with code 2."""
+    """The verb that the words ask for, with its values checked. Raises `InputError` for words that make no sense."""
     words = list(words)
     registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_comma_separated)
+    registry.primitive_rule(comma_separated)
     if words[:1] == ["weights"]:
         prog, description, words = "stylejax weights", cli_weights.__doc__, words[1:]
         verbs = cli_weights.VERBS
     else:
         prog, description = "stylejax", "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX."
-        missing: Any = tyro.MISSING
-        base = Transfer(content=missing, style=missing, out=missing, config=preset(_preset_name(words)))
+        base = asking(Transfer, config=preset(preset_name(words)))
         verbs = {"demo": Demo(), "transfer": base, "weights": cli_weights.Weights()}
-    union: Any = tyro.conf.OmitSubcommandPrefixes[_union(verbs)]
-    return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
+    union: Any = tyro.conf.OmitSubcommandPrefixes[union_of(verbs)]
+    with one_line_errors():
+        return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
 
 
 def run_transfer(content: Path, styles: Sequence[Path], out: Path, config: TransferConfig, log: Path | None) -> int:
@@ -116,6 +123,7 @@ def run_transfer(content: Path, styles: Sequence[Path], out: Path, config: Trans
     check_output(out)
     if log:
         check_writable(log)
+        _check_apart(log, (content, *styles, out, Path(config.init), Path(config.weights)))
     content_image, style_images = read_image(content), [read_image(path) for path in styles]
     if config.init not in ("content", "noise", "style"):
         read_image(config.init)
@@ -128,19 +136,20 @@ def run_transfer(content: Path, styles: Sequence[Path], out: Path, config: Trans
     parameters, explanation = resolve(config.weights, config.seed)
     check_run(config, parameters.network, content_image.shape, [image.shape for image in style_images])
     _say(explanation)
-    run_log = RunLog(log)
-    run_log.write("start", **_start(content, styles, config, parameters))
     vgg = build_vgg(parameters, config.pooling)
-    with progress_bar() as bar, _graceful_interrupt() as interrupted:
+    with closing(RunLog(log)) as run_log:
+        if log:
+            run_log.write("start", **_start(content, styles, config, parameters))
+        with progress_bar() as bar, _graceful_interrupt() as interrupted:
 
-        def watch(step: "Step") -> bool:
-            bar(step)
-            run_log.step(step)
-            return interrupted()
+            def watch(step: "Step") -> bool:
+                bar(step)
+                run_log.step(step)
+                return interrupted()
 
-        result = transfer(content_image, style_images, vgg=vgg, config=config, callback=watch)
-    write_image(out, result.image)
-    run_log.end(result)
+            result = transfer(content_image, style_images, vgg=vgg, config=config, callback=watch)
+        write_image(out, result.image)
+        run_log.end(result)
     return _report(result, out)
 
 
@@ -214,35 +223,14 @@ def _options(config: TransferConfig) -> list[str]:
     ]
 
 
-def _union(verbs: dict[str, Any]) -> Any:
-    """The type that tyro reads subcommands from: one alternative a verb."""
-    union: Any = None
-    for name, default in verbs.items():
-        verb = Annotated[type(default), subcommand(name, default=default)]
-        union = verb if union is None else union | verb
-    return union
+def _check_apart(log: Path, files: Sequence[Path]) -> None:
+    if log.resolve() in [file.resolve() for file in files]:
+        raise InputError(f"can not write the log {log}: it is one of the other files; name another one")
 
 
-def _preset_name(words: Sequence[str]) -> str:
-    """The preset is read before the rest, for it sets the defaults of the rest."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        name, _, value = word.partition("=")
-        if name == "--preset":
-            return value or following
-    return "default"
-
-
-def _comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """Reads and shows `A,B` for a tuple of names."""
-    if info.type != tuple[str, ...]:
-        return None
-    return tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="A,B",
-        instance_from_str=lambda words: tuple(name.strip() for name in words[0].split(",") if name.strip()),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(value)],
-    )
+def _refuse(reason: str) -> int:
+    _say(f"stylejax: error: {' '.join(reason.splitlines())}")
+    return FAULT
 
 
 def _say(line: str) -> None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
 from tyro.conf import Positional, arg
 
+from stylejax.cli_words import asking
 from stylejax.errors import InputError
 
 Output = Annotated[Path, arg(aliases=["-o"])]
@@ -148,11 +148,10 @@ class Show:
         return 0
 
 
-_missing: Any = tyro.MISSING
 VERBS: dict[str, Any] = {
     "list": List(),
     "fetch": Fetch(),
-    "convert": Convert(_missing, _missing),
-    "normalize": Normalize(_missing, _missing, _missing),
+    "convert": asking(Convert),
+    "normalize": asking(Normalize),
     "show": Show(),
 }

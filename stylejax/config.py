@@ -50,8 +50,10 @@ class TransferConfig:
         for name in ("content_weight", "style_weight", "tv_weight"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "a number of 0 or more")
         for name in ("size", "steps", "history"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "a whole number of 1 or more")
-        _check("seed", self.seed, self.seed >= 0, "a whole number of 0 or more")
+            _check(
+                name, getattr(self, name), 1 <= getattr(self, name) <= LARGEST, f"a whole number from 1 to {LARGEST}"
+            )
+        _check("seed", self.seed, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
         _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "a number above 0")
         if self.content_weight + self.style_weight + self.tv_weight == 0:
             raise InputError("content_weight, style_weight and tv_weight are all 0: there is nothing to minimize")
@@ -70,7 +72,7 @@ class TransferConfig:
             halves = range(int(2 * math.log2(max(self.size / COARSEST, 1))), 0, -1)
             return (*(round(self.size / 2 ** (i / 2)) for i in halves), self.size)
         parts = [part.strip() for part in self.scales.split(",")]
-        sides = [int(part) for part in parts if part.isdecimal() and int(part) > 0]
+        sides = [int(part) for part in parts if part.isdecimal() and len(part) < 10 and int(part) > 0]
         rising = all(a < b for a, b in zip(sides, sides[1:], strict=False))
         ok = len(sides) == len(parts) and rising and sides[-1] <= self.size
         _check("scales", self.scales, ok, f"auto, 1, or rising sizes up to the size {self.size}, such as 128,256")
@@ -80,11 +82,14 @@ class TransferConfig:
         """(longest side, steps) of each scale. A scale gets 3/4 of the steps of the one before, for it costs more."""
         ladder = self.ladder()[-self.steps :]
         shares = [0.75**i for i in range(len(ladder))]
-        ends = [round(self.steps * sum(shares[: i + 1]) / sum(shares)) for i in range(len(ladder))]
-        counts = [max(1, b - a) for a, b in zip([0, *ends], ends, strict=False)]
-        counts[0] -= sum(counts) - self.steps
-        return tuple(zip(ladder, counts, strict=True))
+        # Each scale has one step for certain; the others are shared out.
+        spare = self.steps - len(ladder)
+        ends = [round(spare * sum(shares[: i + 1]) / sum(shares)) for i in range(len(ladder))]
+        return tuple((side, 1 + b - a) for side, a, b in zip(ladder, [0, *ends], ends, strict=False))
 
+
+LARGEST = 10**9
+"""More than any run; Python's whole numbers have no end of their own."""
 
 COARSEST = 128
 """`--scales auto` starts no smaller: below it the deepest layer has hardly any positions left."""

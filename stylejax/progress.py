@@ -1,10 +1,11 @@
 """A run as it is watched: a bar in the terminal, a log of one JSON object a line."""
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -59,16 +60,28 @@ class RunLog:
         self.began = time.perf_counter()
         self.file: IO[str] | None = None
         try:
-            self.file = path.open("w", encoding="utf-8") if path else None
+            # A name of a file that is no text is escaped as JSON does it.
+            self.file = path.open("w", encoding="utf-8", errors="backslashreplace") if path else None
         except OSError as error:
-            raise InputError(f"can not write the log {path}: {error.strerror}; choose another place") from None
+            raise _refusal(path, error) from None
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line: the event, its fields, and the seconds since the start."""
-        if self.file:
-            line = {"event": event, **fields, "seconds": round(time.perf_counter() - self.began, 3)}
-            self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        """One line: the event, its fields, and the seconds since the start. Raises `InputError` if the disk is full."""
+        if not self.file:
+            return
+        line = _plain({"event": event, **fields, "seconds": round(time.perf_counter() - self.began, 3)})
+        try:
+            self.file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             self.file.flush()
+        except OSError as error:
+            raise _refusal(self.file.name, error) from None
+
+    def close(self) -> None:
+        """After the last event."""
+        if self.file:
+            # What a full disk did not take was complained of when it was written.
+            with suppress(OSError):
+                self.file.close()
 
     def step(self, step: Step) -> None:
         """The losses of one step, by layer, before their weights."""
@@ -92,7 +105,7 @@ class RunLog:
             loss=result.loss,
             size=[h, w],
             stopped=result.stopped,
-            **{name: _plain(term) for name, term in result.terms._asdict().items()},
+            **result.terms._asdict(),
         )
 
 
@@ -103,10 +116,29 @@ def environment() -> dict[str, Any]:
     packages = ("stylejax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
     device = jax.devices()[0]
     return {
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "device": {"backend": jax.default_backend(), "kind": device.device_kind, "count": jax.device_count()},
     }
 
 
-def _plain(term: Any) -> Any:
-    return {name: float(value) for name, value in term.items()} if isinstance(term, dict) else float(term)
+def _version(package: str) -> str:
+    """`unknown` for one that lies in a folder and is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _refusal(path: Any, error: OSError) -> InputError:
+    return InputError(f"can not write the log {path}: {error.strerror}; choose another place")
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON: arrays become numbers, and a number that is not finite becomes null."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return float(value) if math.isfinite(value) else None

@@ -104,9 +104,7 @@ def check_run(
         h, w = fit(shape, config.size)
         if min(h, w) < least:
             _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
-    h, w = fit(content, config.size)
-    history = min(config.history, config.schedule()[-1][1]) if config.optimizer != "adam" else 2
-    check_memory(predicted_bytes(network, layers, h, w, history), available_bytes(), config.size)
+    check_memory(lambda size: _needed_bytes(config, network, layers, content, size), available_bytes(), config.size)
     return dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers)
 
 
@@ -222,6 +220,15 @@ def _deep_enough(content: Picture, styles: list[Picture], side: int, config: Tra
     """Whether every image has a position left in the deepest layer at this scale; a coarse scale that has not is left out."""
     least = smallest_side((*config.content_layers, *config.style_layers))
     return side == config.size or all(min(fit(x.shape, side)) >= least for x in (content, *styles))
+
+
+def _needed_bytes(
+    config: TransferConfig, network: str, layers: Sequence[str], content: tuple[int, ...], size: int
+) -> int:
+    """Peak memory at the size of the config or, at most, at another one, whose last scale may have more of the steps."""
+    steps = config.schedule()[-1][1] if size == config.size else config.steps
+    history = min(config.history, steps) if config.optimizer != "adam" else 2
+    return predicted_bytes(network, layers, *fit(content, size), history)
 
 
 def _refuse_small(what: str, layers: Sequence[str], remedy: str) -> None:

@@ -1,0 +1,203 @@
+"""What a run is: defaults, refusals, and how the steps are shared out from coarse to fine."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stylejax import config as config_module
+from stylejax.config import COARSEST, PRESETS, TransferConfig, option, preset
+from stylejax.errors import InputError, did_you_mean
+
+
+@st.composite
+def scaled(draw: st.DrawFn) -> dict:
+    """Any size and steps, with scales of every kind."""
+    size, steps = draw(st.integers(1, 4096)), draw(st.integers(1, 2000))
+    sides = draw(st.lists(st.integers(1, size), min_size=1, max_size=12, unique=True))
+    scales = draw(st.sampled_from(["auto", "1", ",".join(map(str, sorted(sides)))]))
+    return {"size": size, "steps": steps, "scales": scales}
+
+
+def with_option(name: str, value: Any) -> TransferConfig:
+    options: dict[str, Any] = {name: value}
+    return TransferConfig(**options)
+
+
+@given(scaled())
+@example({"size": 4096, "steps": 11})
+@example({"size": 4096, "steps": 1})
+def test_steps_are_shared_out_exactly_and_each_scale_has_one(options: dict):
+    config = TransferConfig(**options)
+    sides, counts = zip(*config.schedule(), strict=True)
+    assert sum(counts) == config.steps
+    assert min(counts) >= 1
+    assert sides == config.ladder()[-len(sides) :]
+    assert len(sides) == min(config.steps, len(config.ladder()))
+
+
+@given(scaled())
+def test_the_ladder_rises_to_the_size(options: dict):
+    config = TransferConfig(**options)
+    ladder = config.ladder()
+    assert ladder[-1] == config.size
+    assert all(a < b for a, b in zip(ladder, ladder[1:], strict=False))
+    assert ladder[0] >= 1
+
+
+@given(scaled())
+def test_a_scale_gets_fewer_steps_than_the_one_before(options: dict):
+    config = TransferConfig(**options)
+    counts = [steps for _, steps in config.schedule()]
+    assert all(a + 1 >= b for a, b in zip(counts, counts[1:], strict=False))
+
+
+@given(st.integers(1, 10**6))
+def test_automatic_scales_begin_at_the_coarsest_and_grow_by_half_octaves(size: int):
+    ladder = TransferConfig(size=size).ladder()
+    assert ladder[0] == size if size < COARSEST * 2**0.5 else COARSEST <= ladder[0] < COARSEST * 2**0.5 + 1
+    for a, b in zip(ladder, ladder[1:], strict=False):
+        assert b / a == pytest.approx(2**0.5, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("size", "scales", "ladder"),
+    [
+        (512, "auto", (128, 181, 256, 362, 512)),
+        (100, "auto", (100,)),
+        (128, "auto", (128,)),
+        (512, "1", (512,)),
+        (512, "128,256", (128, 256, 512)),
+        (512, " 128 , 512 ", (128, 512)),
+        (1, "1", (1,)),
+        (3, "1,2", (1, 2, 3)),
+    ],
+)
+def test_ladders(size: int, scales: str, ladder: tuple[int, ...]):
+    assert TransferConfig(size=size, scales=scales).ladder() == ladder
+
+
+@pytest.mark.parametrize(
+    "scales",
+    ["", ",", "x", "auto,256", "128,,256", "0", "-5", "256,128", "128,128", "1024", "1.5", "9" * 5000, "²", "1e2"],
+)
+def test_scales_that_make_no_sense_are_refused(scales: str):
+    with pytest.raises(InputError, match="--scales is '.*'; it should be auto, 1, or rising sizes up to the size 512"):
+        TransferConfig(scales=scales)
+
+
+@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight"])
+@pytest.mark.parametrize("value", [-1.0, -1e-300, float("nan"), float("inf"), -float("inf")])
+def test_a_weight_is_a_number_of_zero_or_more(name: str, value: float):
+    with pytest.raises(InputError, match=f"{option(name)} is .*; it should be a number of 0 or more"):
+        with_option(name, value)
+
+
+@pytest.mark.parametrize("name", ["content_weight", "style_weight"])
+def test_one_weight_may_be_zero(name: str):
+    assert getattr(with_option(name, 0.0), name) == 0
+
+
+def test_all_weights_zero_are_refused():
+    with pytest.raises(InputError, match="content_weight, style_weight and tv_weight are all 0"):
+        TransferConfig(content_weight=0.0, style_weight=0.0, tv_weight=0.0)
+
+
+@pytest.mark.parametrize("name", ["size", "steps", "history"])
+@pytest.mark.parametrize("value", [0, -1, 10**10, 10**400])
+def test_a_count_is_one_or_more_and_has_an_end(name: str, value: int):
+    with pytest.raises(InputError, match=f"--{name} is .*; it should be a whole number from 1"):
+        with_option(name, value)
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 10**400])
+def test_a_seed_is_zero_or_more_and_has_an_end(value: int):
+    with pytest.raises(InputError, match="--seed is .*; it should be a whole number from 0"):
+        TransferConfig(seed=value)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_learning_rate_is_above_zero(value: float):
+    with pytest.raises(InputError, match="--learning-rate is .*; it should be a number above 0"):
+        TransferConfig(learning_rate=value)
+
+
+@pytest.mark.parametrize("name", ["content_layers", "style_layers"])
+@pytest.mark.parametrize("layers", [(), ("conv1_1", "conv1_1")])
+def test_layers_are_one_or_more_and_different(name: str, layers: tuple[str, ...]):
+    with pytest.raises(InputError, match=f"{option(name)} is .*; it should be one or more different layers"):
+        with_option(name, layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [("pooling", "mex", "max"), ("balance", "papr", "paper"), ("optimizer", "lbgfs", "lbfgs")],
+)
+def test_a_choice_that_there_is_not_names_those_that_there_are(name: str, wrong: str, right: str):
+    config = TransferConfig()
+    object.__setattr__(config, name, wrong)  # The tests' type checker would refuse it earlier.
+    with pytest.raises(InputError, match=rf"--{name} is '{wrong}'; it should be one of .*did you mean '{right}'"):
+        config.__post_init__()
+
+
+def test_every_message_is_one_line():
+    with pytest.raises(InputError) as caught:
+        TransferConfig(scales="1\n2")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_default_is_the_paper_where_pictures_do_not_suffer():
+    config = TransferConfig()
+    assert config.content_layers == ("conv4_2",)
+    assert config.style_layers == ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    assert (config.pooling, config.optimizer, config.tv_weight) == ("avg", "lbfgs", 0)
+
+
+def test_the_paper_preset_is_one_scale_of_the_equations_as_printed_from_noise():
+    config = preset("paper")
+    assert (config.scales, config.init, config.balance, config.pooling) == ("1", "noise", "paper", "avg")
+    assert config.ladder() == (config.size,)
+
+
+def test_an_unknown_preset_is_refused_with_a_hint():
+    with pytest.raises(
+        InputError, match=r"unknown preset 'papr' \(did you mean 'paper'\?\): choose one of default, paper"
+    ):
+        preset("papr")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_valid_and_can_be_changed(name: str):
+    assert dataclasses.replace(preset(name), size=100).size == 100
+
+
+def test_a_config_is_a_value():
+    assert TransferConfig() == TransferConfig() and hash(TransferConfig()) == hash(preset("default"))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TransferConfig().size = 3  # type: ignore[misc]
+
+
+def test_each_option_has_its_sentence():
+    source = inspect.getsource(config_module)
+    for field in dataclasses.fields(TransferConfig):
+        assert f"    {field.name}: " in source
+        declaration = source.split(f"    {field.name}: ", 1)[1]
+        assert declaration.split("\n")[1].startswith('    """'), field.name
+
+
+def test_nothing_near_gives_no_hint():
+    assert did_you_mean("zzz", ["conv1_1"]) == ""
+    assert did_you_mean("conv1_l", ["conv1_1", "conv5_1"]) == " (did you mean 'conv1_1'?)"
+
+
+def test_the_standard_library_is_all_that_a_config_needs():
+    code = (
+        "import sys, stylejax.config; print({m.split('.')[0] for m in sys.modules} & {'numpy', 'jax', 'PIL', 'tyro'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,154 @@
+"""What a run is predicted to take, against what its compiled program says; and what is refused for it."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylejax import memory
+from stylejax.errors import InputError
+from stylejax.memory import available_bytes, check_memory, predicted_bytes
+from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.optimize import _advance, lbfgs
+from stylejax.vgg import VGG, build_vgg, random_parameters
+
+CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def full_vgg() -> VGG:
+    """Of the true width: the prediction is about that."""
+    return build_vgg(random_parameters("vgg19"), winograd=False)
+
+
+def shapes(vgg: VGG, side: int) -> tuple:
+    """The arguments of the objective at a size, as shapes: nothing is computed."""
+    image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+    targets = jax.eval_shape(
+        lambda v, x: Targets(content_targets(v, x, CONTENT), style_targets(v, x, STYLE)), vgg, image
+    )
+    scalar: Any = jax.ShapeDtypeStruct((), jnp.float32)
+    weights = Terms({name: scalar for name in CONTENT}, {name: scalar for name in STYLE}, scalar)
+    return image, (vgg, targets, weights)
+
+
+def compiled_bytes(lowered: jax.stages.Lowered) -> int:
+    used: Any = lowered.compile().memory_analysis()
+    return used.temp_size_in_bytes + used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
+
+
+def used_by_an_evaluation(vgg: VGG, side: int) -> int:
+    image, args = shapes(vgg, side)
+    return compiled_bytes(jax.jit(jax.value_and_grad(objective, has_aux=True)).lower(image, *args))
+
+
+@pytest.mark.parametrize("side", [128, 256])
+def test_an_evaluation_takes_what_is_predicted(full_vgg: VGG, side: int):
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), side, side, 0, winograd=False)
+    assert predicted == pytest.approx(used_by_an_evaluation(full_vgg, side), rel=0.1)
+
+
+@pytest.mark.slow
+def test_with_winograd_an_evaluation_takes_what_is_predicted():
+    vgg = build_vgg(random_parameters("vgg19"), winograd=True)
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 0, winograd=True)
+    assert predicted == pytest.approx(used_by_an_evaluation(vgg, 256), rel=0.1)
+
+
+def test_a_step_with_its_history_takes_what_is_predicted(full_vgg: VGG):
+    image, args = shapes(full_vgg, 256)
+    state = jax.eval_shape(lbfgs(100).init, image)
+    advance: Any = _advance
+    used = compiled_bytes(advance.lower(objective, lbfgs(100), 1, state, args))
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 100, winograd=False)
+    assert predicted == pytest.approx(used, rel=0.1)
+
+
+def test_shallow_layers_need_less():
+    assert predicted_bytes("vgg19", ["conv2_1"], 512, 512, 10) < 0.8 * predicted_bytes(
+        "vgg19", ["conv5_1"], 512, 512, 10
+    )
+    assert predicted_bytes("vgg16", ["conv5_1"], 512, 512, 10) < predicted_bytes("vgg19", ["conv5_1"], 512, 512, 10)
+
+
+def test_each_step_remembered_costs_two_images():
+    more, less = (predicted_bytes("vgg19", ["conv1_1"], 100, 50, history) for history in (30, 29))
+    assert more - less == 2 * 100 * 50 * 3 * 4
+
+
+def needed(size: int) -> int:
+    return predicted_bytes("vgg19", STYLE, size, size, 100)
+
+
+@pytest.mark.parametrize("available", [0.3 * GIB, 1.5 * GIB, 8 * GIB])
+@pytest.mark.parametrize("size", [1500, 2048, 10_000, 10**9])
+def test_what_does_not_fit_is_refused_with_the_size_that_does(available: float, size: int):
+    with pytest.raises(InputError, match=rf"--size {size} needs about .* GiB of memory, and .* GiB are free") as caught:
+        check_memory(needed, int(available), size)
+    named = int(str(caught.value).split("--size ")[2].split()[0])
+    check_memory(needed, int(available), named)
+    assert needed(int(1.2 * named)) > available
+    assert "\n" not in str(caught.value)
+
+
+def test_where_nothing_fits_no_size_is_named():
+    with pytest.raises(InputError, match="0.0 GiB are free; free some memory, or try a smaller --history"):
+        check_memory(needed, 1000, 512)
+
+
+def test_what_fits_passes():
+    check_memory(needed, needed(512), 512)
+
+
+def control_group(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, limit: str, current: str, stat: str | None = ""
+) -> None:
+    files = {"max": limit, "current": current, "stat": stat}
+    for name, text in files.items():
+        if text is not None:
+            (folder / f"memory.{name}").write_text(f"{text}\n")
+    monkeypatch.setenv("STYLEJAX_CGROUP", str(folder))
+
+
+def test_the_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    control_group(tmp_path, monkeypatch, "1000000", "400000")
+    assert available_bytes() == 600_000
+
+
+def test_files_in_memory_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stat = "anon 5\nactive_file 70000\ninactive_file 100000\nslab 3"
+    control_group(tmp_path, monkeypatch, "1000000", "400000", stat)
+    assert available_bytes() == 700_000
+
+
+@pytest.mark.parametrize(("limit", "current", "stat"), [("max", "400000", ""), ("x", "y", ""), ("1000", "10", None)])
+def test_without_a_limit_the_machine_s_free_memory_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, current: str, stat: str | None
+):
+    control_group(tmp_path, monkeypatch, limit, current, stat)
+    assert available_bytes() > 10_000_000
+
+
+def test_an_accelerator_s_own_memory_counts(monkeypatch: pytest.MonkeyPatch):
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_limit": 1000, "bytes_in_use": 300}
+
+    monkeypatch.setattr(memory.jax, "local_devices", lambda: [Device()])
+    assert available_bytes() == 700
+
+
+def test_the_machine_s_memory_is_not_above_what_it_has(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("STYLEJAX_CGROUP", "/nowhere")
+    physical = np.prod([int(line.split()[1]) for line in open_lines("/proc/meminfo") if line.startswith("MemTotal")])
+    assert 0 < available_bytes() <= 1024 * physical
+
+
+def open_lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else ["MemTotal: 1000000000000"]

@@ -1,0 +1,64 @@
+"""What the README says is run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import stylejax
+from stylejax.checkpoint import save_parameters
+from stylejax.cli import parse
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_blocks_run(tmp_path, monkeypatch, narrow_parameters, photo, artwork, capsys):
+    """With a narrow network and few steps in place of the real ones; nothing else is changed."""
+    monkeypatch.chdir(tmp_path)
+    stylejax.write_image("photo.jpg", photo)
+    stylejax.write_image("painting.jpg", artwork)
+    save_parameters("narrow.h5", narrow_parameters)
+    first, second = blocks("python")
+    short = first.replace("size=512", "size=32, steps=3, weights='narrow.h5'")
+    assert short != first
+    exec(compile(short, "README", "exec"), {})
+    assert stylejax.read_image("picture.png").shape == (27, 32, 3)
+    names = {}
+    exec(compile(second, "README", "exec"), names)
+    assert np.isfinite(names["solution"].value)
+    assert isinstance(names["solution"].params, jax.Array)
+
+
+def test_the_commands_parse():
+    commands = [line.split("#")[0] for block in blocks("sh") for line in block.splitlines()]
+    verbs = [shlex.split(line)[1:] for line in commands if line.startswith("stylejax")]
+    assert verbs
+    for words in verbs:
+        assert callable(parse(words))
+
+
+@pytest.mark.parametrize("script", ["scripts/demo.py", "scripts/test.py"])
+def test_the_two_commands_are_there(script):
+    assert f"python3 {script}" in README
+    compile((ROOT / script).read_text(encoding="utf-8"), script, "exec")
+
+
+def test_the_files_it_links_to_exist():
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_options_it_names_exist(capsys):
+    with pytest.raises(SystemExit):
+        parse(["transfer", "--help"])
+    text = capsys.readouterr().out
+    for option in set(re.findall(r"`(--[a-z-]+)", README)) - {"--balance"}:
+        assert option in text, option

@@ -1,0 +1,66 @@
+"""Winograd's convolution against loops, against XLA's, and its closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+from stylejax.vgg import build_vgg, layer_names, random_parameters
+from stylejax.winograd import backward_transforms, convolve, forward_transforms, transform_kernel
+
+
+def direct(x, kernel):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME", dimension_numbers=dimensions)[0]
+
+
+def problem(generator, h, w, i=5, o=7):
+    x, g = (jnp.asarray(generator.standard_normal((h, w, c)), jnp.float32) for c in (i, o))
+    return x, generator.standard_normal((3, 3, i, o)).astype(np.float32), g
+
+
+def test_in_one_dimension_it_is_a_correlation(generator):
+    b, g, a = forward_transforms()
+    inputs, taps = generator.standard_normal(6), generator.standard_normal(3)
+    np.testing.assert_allclose(a @ ((g @ taps) * (b @ inputs)), np.correlate(inputs, taps), rtol=1e-10)
+
+
+def test_the_backward_matrices_reverse_the_kernel(generator):
+    b, g, a = backward_transforms()
+    inputs, taps = generator.standard_normal(6), generator.standard_normal(3)
+    np.testing.assert_allclose(a @ ((g @ taps) * (b @ inputs)), np.correlate(inputs, taps[::-1]), rtol=1e-10)
+
+
+def test_it_equals_plain_loops(generator):
+    x, kernel, _ = problem(generator, 6, 9)
+    expected = oracle.convolve(np.asarray(x), kernel, np.zeros(7))
+    found = jax.nn.relu(convolve(x, jnp.asarray(transform_kernel(kernel))))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (5, 3), (8, 13), (31, 30)])
+def test_value_and_gradient_equal_the_direct_convolution(shape, generator):
+    x, kernel, g = problem(generator, *shape)
+    transformed = jnp.asarray(transform_kernel(kernel))
+    expected, pull = jax.vjp(lambda x: direct(x, kernel), x)
+    found, pull_found = jax.vjp(lambda x: convolve(x, transformed), x)
+    np.testing.assert_allclose(found, expected, atol=3e-5 * float(jnp.abs(expected).max()) + 1e-6)
+    np.testing.assert_allclose(pull_found(g)[0], pull(g)[0], atol=3e-5 * float(jnp.abs(pull(g)[0]).max()) + 1e-6)
+
+
+def test_it_maps_over_images(generator):
+    x, kernel, _ = problem(generator, 9, 10)
+    transformed = jnp.asarray(transform_kernel(kernel))
+    mapped = jax.vmap(convolve, (0, None))(jnp.stack([x, 2 * x]), transformed)
+    np.testing.assert_allclose(mapped[1], 2 * convolve(x, transformed), atol=1e-4)
+
+
+def test_a_wide_network_has_the_same_features_with_and_without(generator):
+    parameters = random_parameters("vgg19", 1, (8, 128, 128, 128, 128))
+    image = jnp.asarray(generator.random((50, 37, 3)), jnp.float32)
+    fast, slow = (build_vgg(parameters, winograd=on)(image, layer_names("vgg19")) for on in (True, False))
+    for name, expected in slow.items():
+        np.testing.assert_allclose(fast[name], expected, atol=1e-4 * float(expected.max()), err_msg=name)
+    program = str(jax.make_jaxpr(lambda x: build_vgg(parameters, winograd=True)(x, layer_names("vgg19")))(image))
+    assert program.count("conv_general_dilated") == 3
