@@ -59,7 +59,7 @@ class Demo:
 
     out: Annotated[Path, arg(aliases=["-o"])] = Path("stylejax-demo")
     """The folder for the photograph, the painting and the result."""
-    config: OmitArgPrefixes[TransferConfig] = TransferConfig(size=448, steps=300)
+    config: OmitArgPrefixes[TransferConfig] = TransferConfig(size=448, steps=250)
     log: Path | None = None
     """A file for the losses of every step, one JSON object a line."""
 

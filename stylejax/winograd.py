@@ -61,7 +61,8 @@ def backward_transforms() -> Transforms:
 def transform_kernel(kernel: Float[np.ndarray, "3 3 i o"]) -> Float[np.ndarray, "36 i o"]:
     """G g Gᵀ for each pair of channels: computed once, as it takes as long as a small convolution."""
     g = forward_transforms().kernel
-    return np.einsum("ai,bj,ijco->abco", g, g, kernel, optimize=True).reshape(36, *kernel.shape[2:]).astype(np.float32)
+    square = np.kron(g, g).astype(np.float32)
+    return (square @ np.asarray(kernel, np.float32).reshape(9, -1)).reshape(36, *kernel.shape[2:])
 
 
 @jax.custom_vjp
