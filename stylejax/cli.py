@@ -4,30 +4,27 @@ A verb is a dataclass: its fields are the options, their docstrings the help, an
 until then, so that `stylejax --help` starts without jax.
 """
 
-import os
 import shlex
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax import cli_weights
+from stylejax import cli_reconstruct, cli_weights
+from stylejax.cli_run import INTERRUPTED, run_transfer, say
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
 from stylejax.config import TransferConfig, option, preset
 from stylejax.errors import InputError
 
-if TYPE_CHECKING:
-    from stylejax.transfer import Result, Step
-    from stylejax.vgg import Parameters
+FAULT = 2
 
-DONE, FAULT, INTERRUPTED = 0, 2, 130
+GROUPS = {"reconstruct": cli_reconstruct, "weights": cli_weights}
+"""Verbs with verbs of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +67,14 @@ class Demo:
         content, style = write_demo(self.out)
         out = self.out / "picture.png"
         command = ["stylejax", "transfer", str(content), str(style), "-o", str(out), *_options(self.config)]
-        _say(f"$ {shlex.join(command)}")
+        say(f"$ {shlex.join(command)}")
         return run_transfer(content, (style,), out, self.config, self.log)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 2 the input is at fault, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    warnings.showwarning = lambda message, *_: _say(f"note: {message}")
+    warnings.showwarning = lambda message, *_: say(f"note: {message}")
     try:
         return parse(words)()
     except (InputError, FloatingPointError) as error:
@@ -88,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _refuse("out of memory; take a smaller --size, a smaller --history, or --optimizer adam")
     except KeyboardInterrupt:
-        _say("stylejax: interrupted before there was a picture")
+        say("stylejax: interrupted before there was a picture")
         return INTERRUPTED
 
 
@@ -104,113 +101,20 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
     words = list(words)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(comma_separated)
-    if words[:1] == ["weights"]:
-        prog, description, words = "stylejax weights", cli_weights.__doc__, words[1:]
-        verbs = cli_weights.VERBS
+    if words and words[0] in GROUPS:
+        group = GROUPS[words[0]]
+        prog, description, verbs, words = f"stylejax {words[0]}", group.__doc__, group.VERBS, words[1:]
     else:
         prog, description = "stylejax", "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX."
-        base = asking(Transfer, config=preset(preset_name(words)))
-        verbs = {"demo": Demo(), "transfer": base, "weights": cli_weights.Weights()}
+        verbs = {
+            "demo": Demo(),
+            "transfer": asking(Transfer, config=preset(preset_name(words))),
+            "reconstruct": cli_reconstruct.Reconstruct(),
+            "weights": cli_weights.Weights(),
+        }
     union: Any = tyro.conf.OmitSubcommandPrefixes[union_of(verbs)]
     with one_line_errors():
         return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
-
-
-def run_transfer(content: Path, styles: Sequence[Path], out: Path, config: TransferConfig, log: Path | None) -> int:
-    """Files in, one file out."""
-    from stylejax.images import check_output, check_writable, read_image, write_image
-
-    check_output(out)
-    if log:
-        check_writable(log)
-        _check_apart(log, (content, *styles, out, Path(config.init), Path(config.weights)))
-    content_image, style_images = read_image(content), [read_image(path) for path in styles]
-    if config.init not in ("content", "noise", "style"):
-        read_image(config.init)
-    start_jax()
-    from stylejax.progress import RunLog, progress_bar
-    from stylejax.sources import resolve
-    from stylejax.transfer import check_run, transfer
-    from stylejax.vgg import build_vgg
-
-    parameters, explanation = resolve(config.weights, config.seed)
-    check_run(config, parameters.network, content_image.shape, [image.shape for image in style_images])
-    _say(explanation)
-    vgg = build_vgg(parameters, config.pooling)
-    with closing(RunLog(log)) as run_log:
-        if log:
-            run_log.write("start", **_start(content, styles, config, parameters))
-        with progress_bar() as bar, _graceful_interrupt() as interrupted:
-
-            def watch(step: "Step") -> bool:
-                bar(step)
-                run_log.step(step)
-                return interrupted()
-
-            result = transfer(content_image, style_images, vgg=vgg, config=config, callback=watch)
-        write_image(out, result.image)
-        run_log.end(result)
-    return _report(result, out)
-
-
-def start_jax() -> None:
-    """Keeps compiled programs in the user's cache, so that the second run of a size starts at once."""
-    import jax
-
-    from stylejax.sources import cache_folder
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _start(content: Path, styles: Sequence[Path], config: TransferConfig, parameters: "Parameters") -> dict[str, Any]:
-    """What the run is made of: config, inputs, network, versions, device."""
-    import hashlib
-
-    from stylejax.checkpoint import parameters_hash
-    from stylejax.progress import environment
-
-    inputs = [{"name": p.name, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in (content, *styles)]
-    network = {
-        "network": parameters.network,
-        "source": parameters.source,
-        "sha256": parameters_hash(parameters),
-    }
-    return {
-        "config": asdict(config),
-        "content": inputs[0],
-        "styles": inputs[1:],
-        "weights": network,
-        **environment(),
-    }
-
-
-def _report(result: "Result", out: Path) -> int:
-    h, w = result.image.shape[:2]
-    print(f"{out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
-    if result.stopped:
-        _say(f"stylejax: interrupted after {result.steps} steps; the best picture so far was saved")
-        return INTERRUPTED
-    return DONE
-
-
-@contextmanager
-def _graceful_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C or SIGTERM into a flag that ends the run after its step; a second one ends it at once."""
-    asked: list[int] = []
-
-    def ask(number: int, _: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _options(config: TransferConfig) -> list[str]:
@@ -223,15 +127,6 @@ def _options(config: TransferConfig) -> list[str]:
     ]
 
 
-def _check_apart(log: Path, files: Sequence[Path]) -> None:
-    if log.resolve() in [file.resolve() for file in files]:
-        raise InputError(f"can not write the log {log}: it is one of the other files; name another one")
-
-
 def _refuse(reason: str) -> int:
-    _say(f"stylejax: error: {' '.join(reason.splitlines())}")
+    say(f"stylejax: error: {' '.join(reason.splitlines())}")
     return FAULT
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

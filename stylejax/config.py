@@ -26,12 +26,16 @@ class TransferConfig:
     """The network: auto, vgg19, vgg16, random, or a weights FILE."""
     pooling: Literal["avg", "max"] = "avg"
     """avg as in the paper, or max as in the network's training."""
+    padding: Literal["zeros", "circular", "reflect", "replicate"] = "zeros"
+    """What the network sees beyond the edge; circular makes a picture that repeats without a seam."""
     content_weight: float = 1.0
     """α: how much the picture holds on to the content."""
     style_weight: float = 100.0
     """β: how much it takes on the style. Ten times more or less is a visible difference."""
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
+    style_scale: float = 1.0
+    """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes."""
     content_layers: tuple[str, ...] = ("conv4_2",)
     """Layers whose responses are the content."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -54,13 +58,15 @@ class TransferConfig:
                 name, getattr(self, name), 1 <= getattr(self, name) <= LARGEST, f"a whole number from 1 to {LARGEST}"
             )
         _check("seed", self.seed, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
-        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "a number above 0")
+        for name in ("learning_rate", "style_scale"):
+            _check(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "a number above 0")
         if self.content_weight + self.style_weight + self.tv_weight == 0:
             raise InputError("content_weight, style_weight and tv_weight are all 0: there is nothing to minimize")
-        for name in ("content_layers", "style_layers"):
-            layers = getattr(self, name)
-            _check(name, layers, len(layers) > 0 and len(set(layers)) == len(layers), "one or more different layers")
-        for name in ("pooling", "balance", "optimizer"):
+        for kind in ("content", "style"):
+            layers, unused = getattr(self, f"{kind}_layers"), getattr(self, f"{kind}_weight") == 0
+            ok = (len(layers) > 0 or unused) and len(set(layers)) == len(layers)
+            _check(f"{kind}_layers", layers, ok, "one or more different layers")
+        for name in ("pooling", "padding", "balance", "optimizer"):
             _check_choice(self, name)
         self.ladder()
 

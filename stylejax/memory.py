@@ -32,7 +32,7 @@ def predicted_bytes(
     2 · `history` images. `winograd` is what `build_vgg` was given."""
     winograd = jax.default_backend() == "cpu" if winograd is None else winograd
     names = layer_names(network)
-    names = names[: 1 + max(names.index(layer) for layer in layers)]
+    names = names[: 1 + max((names.index(layer) for layer in layers), default=-1)]
     channels = [CHANNELS[block(name) - 1] for name in names]
     responses = sum(4 * c / 4 ** (block(name) - 1) for name, c in zip(names, channels, strict=True))
     kernels = sum(4 * 9 * i * o for i, o in zip((3, *channels), channels, strict=False))

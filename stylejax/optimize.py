@@ -22,7 +22,11 @@ HISTORY = 100
 """Pairs that L-BFGS remembers, as in the authors' code and its ports."""
 
 RECENT = 10
-"""A step may rise above the last value, but not above the worst of so many: the non-monotone test of Grippo et al. 1986."""
+"""A step may rise above the last value, but not above the worst of so many: the non-monotone test of Grippo et al. 1986.
+Until there are so many, not above twice the first: from noise one of the first steps is far too long, and worth taking."""
+
+FIRST = 0.01
+"""Length of a step without a memory, all parameters together: it measures the curvature, and changes hardly anything."""
 
 PATIENCE = 6
 """Rejections in a row after which the memory is to blame, and is emptied."""
@@ -238,8 +242,9 @@ def _unstack(infos: Info, length: int) -> list[Info]:
 
 
 def _push(recent: Float[Array, " r"], value: Scalar) -> Float[Array, " r"]:
-    """The newest value first; the first of all stands for those before it."""
-    return jnp.where(jnp.isinf(recent), value, jnp.roll(recent, 1).at[0].set(value))
+    """The newest value first; twice the first of all stands for those before it."""
+    before = jnp.where(jnp.isinf(recent), value + jnp.abs(value), jnp.roll(recent, 1))
+    return before.at[0].set(value)
 
 
 def _decreases(state: LbfgsState, value: Scalar) -> Bool[Array, ""]:
@@ -258,10 +263,10 @@ def _shorter(state: LbfgsState, value: Scalar) -> Scalar:
 
 def _descending(direction: Params, gradient: Params, pairs: Int[Array, ""]) -> tuple[Params, Scalar, Scalar]:
     """A direction with its slope and full length. Without a memory, or where rounding has spoilt the direction, it is the
-    steepest descent over a distance of one."""
+    steepest descent over a length of `FIRST`."""
     slope, squared = _dot(direction, gradient), _dot(gradient, gradient)
     usable = (pairs > 0) & (slope < 0) & jnp.isfinite(slope)
-    distance = jnp.where(squared > 0, jax.lax.rsqrt(squared), 0.0)
+    distance = jnp.where(squared > 0, FIRST * jax.lax.rsqrt(squared), 0.0)
     direction = _where(usable, direction, optax.tree.scale(-1.0, gradient))
     return direction, jnp.where(usable, slope, -squared), jnp.where(usable, 1.0, distance)
 

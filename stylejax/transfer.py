@@ -52,14 +52,15 @@ Callback = Callable[[Step], bool | None]
 
 def transfer(
     content: ArrayLike,
-    style: ArrayLike | Sequence[ArrayLike],
+    style: ArrayLike | Sequence[ArrayLike] = (),
     *,
     vgg: VGG | None = None,
     config: TransferConfig | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> Result:
-    """A picture with the content of `content` and the style of `style`; of several styles, their mean.
+    """A picture with the content of `content` and the style of `style`; of several styles, their mean; of none, if
+    `style_weight` is 0.
 
     Images are arrays (h, w, 3) in [0, 1] of any sizes. `options` are the fields of `TransferConfig`, by the names and with
     the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`.
@@ -70,7 +71,7 @@ def transfer(
     styles = [check_image(s, "style") for s in (style if isinstance(style, Sequence) else [style])]
     content = check_image(content, "content")
     if vgg is None:
-        vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling)
+        vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding)
     config = check_run(config, vgg.network, content.shape, [s.shape for s in styles])
     return _coarse_to_fine(content, styles, vgg, config, callback)
 
@@ -94,18 +95,39 @@ def check_run(
 ) -> TransferConfig:
     """The config with the paper's names of layers. Raises `InputError` for what this network and these image shapes can not
     do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
+    if config.style_weight and not styles:
+        raise InputError("no style image was given; give one, or --style-weight 0")
     content_layers = tuple(canonical_layer(name, network) for name in config.content_layers)
     style_layers = tuple(canonical_layer(name, network) for name in config.style_layers)
-    layers = (*content_layers, *style_layers)
+    config = dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers if styles else ())
+    layers = _layers(config)
     least = smallest_side(layers)
-    for role, shape in (("content", content), *(("style", s) for s in styles)):
+    sizes = [("content", content, content_size(config, content, config.size))]
+    sizes += [("style", shape, style_size(config, shape, config.size)) for shape in styles]
+    for role, shape, (h, w) in sizes:
         if min(shape[:2]) < least:
             _refuse_small(f"the {role} image is {shape[1]}×{shape[0]} pixels", layers, "give a larger picture")
-        h, w = fit(shape, config.size)
         if min(h, w) < least:
             _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
     check_memory(lambda size: _needed_bytes(config, network, layers, content, size), available_bytes(), config.size)
-    return dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers)
+    return config
+
+
+def content_size(config: TransferConfig, shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Height and width of the picture, and of the content in it, at a scale. To repeat without a seam, its sides divide
+    by all poolings: what they dropped would be missing at the edge."""
+    multiple = smallest_side(_layers(config)) if config.padding == "circular" else 1
+    h, w = fit(shape, side)
+    return max(1, round(h / multiple)) * multiple, max(1, round(w / multiple)) * multiple
+
+
+def style_size(config: TransferConfig, shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Height and width of a style at a scale. It is never enlarged, for enlarging adds no strokes."""
+    return fit(shape, max(1, min(round(side * config.style_scale), max(shape[:2]))))
+
+
+def _layers(config: TransferConfig) -> tuple[str, ...]:
+    return (*config.content_layers, *config.style_layers)
 
 
 def noise(seed: int, height: int, width: int) -> Picture:
@@ -146,7 +168,7 @@ def loss_weights(config: TransferConfig, targets: Targets) -> Terms:
 
 def _sum(losses: Iterable[Scalar]) -> Scalar:
     """Not quite zero even for a picture without any response, since weights are divided by it."""
-    return jnp.maximum(jnp.stack(list(losses)).sum(), jnp.finfo(jnp.float32).tiny ** 0.5)
+    return jnp.maximum(sum(losses, jnp.zeros(())), jnp.finfo(jnp.float32).tiny ** 0.5)
 
 
 def _coarse_to_fine(
@@ -157,8 +179,8 @@ def _coarse_to_fine(
     spare = config.steps - sum(n for _, n in schedule)
     image, solution = None, None
     for side, steps in schedule:
-        h, w = fit(content.shape, side)
-        image = _first_image(config, content, styles[0], h, w) if image is None else resize(image, h, w)
+        h, w = content_size(config, content.shape, side)
+        image = _first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
         steps, spare = steps + spare, 0
         targets = _targets_at(content, styles, vgg, config, side)
         watch.size = (h, w)
@@ -168,7 +190,7 @@ def _coarse_to_fine(
         if watch.stopped:
             break
     assert image is not None and solution is not None
-    image = resize(image, *fit(content.shape, config.size)).clip(0, 1)
+    image = resize(image, *content_size(config, content.shape, config.size)).clip(0, 1)
     return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
 
 
@@ -188,12 +210,12 @@ class _Watch:
         return self.stopped
 
 
-def _first_image(config: TransferConfig, content: Picture, style: Picture, h: int, w: int) -> Picture:
+def _first_image(config: TransferConfig, content: Picture, styles: list[Picture], h: int, w: int) -> Picture:
     match config.init:
         case "content":
             return resize(content, h, w)
         case "style":
-            return resize(style, h, w)
+            return resize(styles[0], h, w)
         case "noise":
             return noise(config.seed, h, w)
         case path:
@@ -201,10 +223,9 @@ def _first_image(config: TransferConfig, content: Picture, style: Picture, h: in
 
 
 def _targets_at(content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, side: int) -> Targets:
-    """Targets at one scale. Content and style are seen at the same longest side; a style is never enlarged, for enlarging
-    adds no strokes."""
-    at_scale = [resize(s, *fit(s.shape, min(side, max(s.shape[:2])))) for s in styles]
-    image = resize(content, *fit(content.shape, side))
+    """Targets at one scale."""
+    at_scale = [resize(s, *style_size(config, s.shape, side)) for s in styles]
+    image = resize(content, *content_size(config, content.shape, side))
     return _targets(vgg, image, at_scale, config.content_layers, config.style_layers)
 
 
@@ -212,14 +233,15 @@ def _targets_at(content: Picture, styles: list[Picture], vgg: VGG, config: Trans
 def _targets(
     vgg: VGG, content: Any, styles: list[Any], content_layers: tuple[str, ...], style_layers: tuple[str, ...]
 ) -> Targets:
-    grams = blend([style_targets(vgg, style, style_layers) for style in styles])
+    grams = blend([style_targets(vgg, style, style_layers) for style in styles]) if styles else {}
     return Targets(content_targets(vgg, content, content_layers), grams)
 
 
 def _deep_enough(content: Picture, styles: list[Picture], side: int, config: TransferConfig) -> bool:
     """Whether every image has a position left in the deepest layer at this scale; a coarse scale that has not is left out."""
-    least = smallest_side((*config.content_layers, *config.style_layers))
-    return side == config.size or all(min(fit(x.shape, side)) >= least for x in (content, *styles))
+    least = smallest_side(_layers(config))
+    sizes = [content_size(config, content.shape, side), *(style_size(config, s.shape, side) for s in styles)]
+    return side == config.size or min(min(size) for size in sizes) >= least
 
 
 def _needed_bytes(
@@ -228,7 +250,7 @@ def _needed_bytes(
     """Peak memory at the size of the config or, at most, at another one, whose last scale may have more of the steps."""
     steps = config.schedule()[-1][1] if size == config.size else config.steps
     history = min(config.history, steps) if config.optimizer != "adam" else 2
-    return predicted_bytes(network, layers, *fit(content, size), history)
+    return predicted_bytes(network, layers, *content_size(config, content, size), history)
 
 
 def _refuse_small(what: str, layers: Sequence[str], remedy: str) -> None:

@@ -18,6 +18,7 @@ from stylejax.types import FeatureMap, Features, Image
 from stylejax.winograd import convolve, transform_kernel
 
 Pooling: TypeAlias = Literal["avg", "max"]
+Padding: TypeAlias = Literal["zeros", "circular", "reflect", "replicate"]
 
 CONVOLUTIONS: dict[str, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
 """Convolutions in each block (Simonyan and Zisserman 2014, table 1, columns E and D); a pooling layer follows each block."""
@@ -25,6 +26,9 @@ CONVOLUTIONS: dict[str, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (
 CHANNELS = (64, 128, 256, 512, 512)
 WINOGRAD_PAIRS = 128 * 256
 """Layers with fewer pairs of channels are convolved directly: there the transforms take as long as they save."""
+
+BEYOND = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
+"""What NumPy calls the ways to continue an image beyond its edge."""
 
 PAPER_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv4_2", "conv5_1")
 
@@ -75,7 +79,7 @@ def block(layer: str) -> int:
 
 def smallest_side(layers: Iterable[str]) -> int:
     """The fewest pixels a side that leave the deepest of `layers` one position: 16 for conv5_1."""
-    return max(2 ** (block(layer) - 1) for layer in layers)
+    return max((2 ** (block(layer) - 1) for layer in layers), default=1)
 
 
 def average_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
@@ -93,9 +97,10 @@ def max_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
 class VGG(nnx.Module):
     """The convolutions, rectifications and poolings of one network. Build it with `build_vgg` or `load_vgg`."""
 
-    def __init__(self, parameters: Parameters, pooling: Pooling, winograd: bool):
+    def __init__(self, parameters: Parameters, pooling: Pooling, winograd: bool, padding: Padding):
         self.network = parameters.network
         self.pooling: str = pooling
+        self.padding: str = padding
         self.mean = nnx.Variable(jnp.asarray(parameters.mean, jnp.float32))
         self.std = nnx.Variable(jnp.asarray(parameters.std, jnp.float32))
         for name, (kernel, bias) in parameters.layers.items():
@@ -118,8 +123,15 @@ class VGG(nnx.Module):
         for before, name in zip((names[0], *names), names[: last + 1], strict=False):
             if block(before) != block(name):
                 x = average_pool(x) if self.pooling == "avg" else max_pool(x)
-            x = responses[name] = jax.nn.relu(self._convolve(name, x))
+            x = responses[name] = jax.nn.relu(self._padded(name, x))
         return {name: responses[layer] for name, layer in wanted.items()}
+
+    def _padded(self, name: str, x: FeatureMap) -> Float[Array, "h w o"]:
+        """A layer sees one pixel beyond the edge: zeros as in training, or what `padding` says is there."""
+        if self.padding == "zeros":
+            return self._convolve(name, x)
+        beyond = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode=BEYOND[self.padding])
+        return self._convolve(name, beyond)[1:-1, 1:-1]
 
     def _convolve(self, name: str, x: FeatureMap) -> Float[Array, "h w o"]:
         direct = getattr(self, name)
@@ -129,14 +141,19 @@ class VGG(nnx.Module):
         return convolve(x, transformed) + direct.bias[None, None]
 
 
-def build_vgg(parameters: Parameters, pooling: Pooling = "avg", winograd: bool | None = None) -> VGG:
+def build_vgg(
+    parameters: Parameters, pooling: Pooling = "avg", winograd: bool | None = None, padding: Padding = "zeros"
+) -> VGG:
     """The network of `parameters`; the paper replaces max pooling by average pooling, and so does the default.
 
     `winograd` convolves wide layers with less arithmetic, equal to about 10⁻⁵; where nothing is said, on the CPU.
+    `padding` is what each layer sees beyond the edge; `circular` takes the image for one tile of an endless pattern.
     """
     if pooling not in ("avg", "max"):
         raise InputError(f"pooling {pooling!r} is neither 'avg' nor 'max'; choose one of the two")
-    return VGG(parameters, pooling, jax.default_backend() == "cpu" if winograd is None else winograd)
+    if padding not in ("zeros", *BEYOND):
+        raise InputError(f"padding {padding!r} is unknown; choose one of zeros, {', '.join(BEYOND)}")
+    return VGG(parameters, pooling, jax.default_backend() == "cpu" if winograd is None else winograd, padding)
 
 
 def random_parameters(network: str = "vgg19", seed: int = 0, channels: tuple[int, ...] = CHANNELS) -> Parameters:

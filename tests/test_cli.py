@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from stylejax import cli, progress
+from stylejax import cli, cli_run, progress
 from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
 from stylejax.cli import Demo, Transfer, main, parse
 from stylejax.config import TransferConfig, preset
@@ -494,7 +494,7 @@ def test_programs_are_kept_in_the_user_s_cache(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
-        cli.start_jax()
+        cli_run.start_jax()
         assert getattr(jax.config, names[0]) == str(tmp_path / "stylejax" / "programs")
     finally:
         for name, value in before.items():

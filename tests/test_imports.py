@@ -12,8 +12,8 @@ LEVELS = (
     ("types", "errors", "config"),
     ("images", "winograd", "vgg", "losses", "matlab", "memory", "curvature", "optimize", "painting"),
     ("checkpoint", "normalize", "layouts", "convert", "sources", "objective"),
-    ("transfer", "demo", "progress"),
-    ("cli_words", "cli_weights", "cli", "__main__"),
+    ("transfer", "reconstruct", "demo", "progress"),
+    ("cli_words", "cli_run", "cli_reconstruct", "cli_weights", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

@@ -121,3 +121,25 @@ def test_images_too_small_for_a_layer_are_refused(narrow_vgg):
     with pytest.raises(InputError, match=r"40×15 pixels is too small for layers conv5_1: they need at least 16 pixels"):
         narrow_vgg(jnp.zeros((15, 40, 3)), ("conv5_1",))
     assert narrow_vgg(jnp.zeros((16, 16, 3)), ("conv5_1",))["conv5_1"].shape == (1, 1, 8)
+
+
+@pytest.mark.parametrize("padding", ["circular", "reflect", "replicate"])
+def test_padding_is_what_a_layer_sees_beyond_the_edge(padding, generator):
+    parameters = biased(random_parameters("vgg16", 3, (2, 3, 2, 3, 2)))
+    image = generator.random((16, 20, 3)).astype(np.float32)
+    beyond = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}[padding]
+    x = (image - parameters.mean) / parameters.std
+    for name in ("conv1_1", "conv1_2"):
+        x = np.maximum(oracle.convolve(np.pad(x, ((1, 1), (1, 1), (0, 0)), beyond), *parameters.layers[name]), 0)
+        x = x[1:-1, 1:-1]
+    found = build_vgg(parameters, padding=padding)(jnp.asarray(image), ["conv1_2", "conv5_1"])
+    np.testing.assert_allclose(found["conv1_2"], x, atol=1e-5 * np.abs(x).max())
+    assert np.isfinite(found["conv5_1"]).all()
+
+
+def test_with_circular_padding_a_shifted_picture_has_shifted_responses(generator):
+    """The picture has no edge: shifted by a whole position of the deepest layer, its responses are the same, shifted."""
+    vgg = build_vgg(random_parameters("vgg16", 0, (2, 2, 130, 300, 2)), padding="circular", winograd=True)
+    image = generator.random((64, 32, 3)).astype(np.float32)
+    straight, shifted = (vgg(jnp.asarray(x), ["conv5_1"])["conv5_1"] for x in (image, np.roll(image, 16, 0)))
+    np.testing.assert_allclose(shifted, np.roll(straight, 1, 0), rtol=1e-3, atol=1e-4 * np.abs(straight).max())
