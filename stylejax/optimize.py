@@ -40,19 +40,40 @@ class Best(NamedTuple):
 
 
 class Info(NamedTuple):
-    """One step, as seen from outside: the loss and its parts at the point that was tried, and whether it was taken."""
+    """One step, as seen from outside: the loss and its parts at the point that was tried, whether it was taken, and whether
+    the minimizer began anew from a good point, because nothing else helped."""
 
     value: Scalar
     aux: Any
     accepted: Bool[Array, ""]
+    restarted: Bool[Array, ""]
     evaluations: Int[Array, ""]
 
 
 class Minimizer(NamedTuple):
-    """`init(params) -> state`; `step(fn, state, *args) -> (state, info)`. A state has a field `best`."""
+    """`init(params) -> state`; `step(fn, state, *args) -> (state, info)`. A state has a field `best`.
+
+    Where a step is one evaluation, it is also there in two halves, for a function that is not a traceable one:
+    `ask(state) -> params` says where to evaluate, `tell(state, value, aux, gradient) -> (state, info)` takes the answer.
+    """
 
     init: Callable[[Params], Any]
     step: Callable[..., tuple[Any, Info]]
+    ask: Callable[[Any], Params] | None = None
+    tell: Callable[..., tuple[Any, Info]] | None = None
+
+
+class Run(NamedTuple):
+    """Where a minimization stands between two steps: all that is needed to go on as if it had never stopped.
+
+    `value` and `aux` are the least value so far and its parts; `aux` is None before the first finite one.
+    """
+
+    state: Any
+    value: float = float("inf")
+    aux: Any = None
+    evaluations: int = 0
+    steps: int = 0
 
 
 class Solution(NamedTuple):
@@ -106,19 +127,22 @@ def lbfgs(history: int = HISTORY) -> Minimizer:
         zero, none = jnp.asarray(0.0), jnp.asarray(0)
         return LbfgsState(memory, zeros, zero, zero, none, recent, inf, Best(params, inf))
 
-    def step(fn: Function, state: LbfgsState, *args: Any) -> tuple[LbfgsState, Info]:
-        memory = state.memory
-        trial = optax.tree.add_scale(memory.params, state.length, state.direction)
-        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(trial, *args)
+    def ask(state: LbfgsState) -> Params:
+        return optax.tree.add_scale(state.memory.params, state.length, state.direction)
+
+    def tell(state: LbfgsState, value: Scalar, aux: Any, gradient: Params) -> tuple[LbfgsState, Info]:
+        memory, trial = state.memory, ask(state)
         accepted = _is_finite(value, gradient) & _decreases(state, value)
         rejections = jnp.where(accepted, 0, state.rejections + 1)
-        memory = forget(memory, when=rejections == PATIENCE)
+        restarted = rejections == PATIENCE
+        memory = forget(memory, when=restarted)
         # A rejected trial is replaced by the point it started from: the pair it makes is zero, and is not remembered.
         point = _where(accepted, trial, memory.params)
         gradient = _where(accepted, gradient, memory.gradient)
         direction, memory = cast(tuple[Params, Memory], transformation.update(gradient, memory, point))
-        direction, slope, full = _descending(direction, gradient, memory.pairs)
-        shorter = jnp.where(rejections == PATIENCE, full, _shorter(state, value))
+        moved = jnp.where(accepted, state.length * optax.tree.norm(state.direction), 0.0)
+        direction, slope, full = _descending(direction, gradient, memory.pairs, moved)
+        shorter = jnp.where(restarted, full, _shorter(state, value))
         new = LbfgsState(
             memory,
             direction,
@@ -129,9 +153,9 @@ def lbfgs(history: int = HISTORY) -> Minimizer:
             jnp.where(accepted, value, state.last),
             _better(state.best, trial, value, accepted),
         )
-        return new, Info(value, aux, accepted, jnp.asarray(1))
+        return new, Info(value, aux, accepted, restarted, jnp.asarray(1))
 
-    return Minimizer(init, step)
+    return _in_halves(init, ask, tell)
 
 
 @functools.cache
@@ -156,29 +180,43 @@ def lbfgs_zoom(history: int = HISTORY) -> Minimizer:
         searched = optax.tree.get(moments, "info").num_linesearch_steps
         params = optax.apply_updates(state.params, updates)
         new = AdamState(params, moments, _better(state.best, state.params, value, accepted))
-        return new, Info(value, aux, accepted, 1 + searched)
+        return new, Info(value, aux, accepted, jnp.asarray(False), 1 + searched)
 
     return Minimizer(init, step)
 
 
 @functools.cache
 def adam(learning_rate: float = 0.05) -> Minimizer:
-    """Optax' Adam. A gradient that is not finite is not followed."""
+    """Optax' Adam. Where the value is not finite, or has run away to 100 times the best one's size above it, it begins anew
+    from the best point."""
     transformation = optax.adam(learning_rate)
 
     def init(params: Params) -> AdamState:
         return AdamState(params, transformation.init(params), Best(params, jnp.asarray(jnp.inf)))
 
-    def step(fn: Function, state: AdamState, *args: Any) -> tuple[AdamState, Info]:
-        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(state.params, *args)
-        accepted = _is_finite(value, gradient)
-        updates, moments = transformation.update(gradient, state.moments, state.params)
-        params = _where(accepted, optax.apply_updates(state.params, updates), state.params)
-        moments = _where(accepted, moments, state.moments)
-        best = _better(state.best, state.params, value, accepted)
-        return AdamState(params, moments, best), Info(value, aux, accepted, jnp.asarray(1))
+    def ask(state: AdamState) -> Params:
+        return state.params
 
-    return Minimizer(init, step)
+    def tell(state: AdamState, value: Scalar, aux: Any, gradient: Params) -> tuple[AdamState, Info]:
+        ran_away = value - state.best.value > 100 * jnp.abs(state.best.value)
+        accepted = _is_finite(value, gradient) & ~ran_away
+        best = _better(state.best, state.params, value, accepted)
+        updates, moments = transformation.update(gradient, state.moments, state.params)
+        params = _where(accepted, optax.apply_updates(state.params, updates), best.params)
+        moments = _where(accepted, moments, transformation.init(params))
+        return AdamState(params, moments, best), Info(value, aux, accepted, ~accepted, jnp.asarray(1))
+
+    return _in_halves(init, ask, tell)
+
+
+def _in_halves(init: Callable, ask: Callable, tell: Callable) -> Minimizer:
+    """A step is a question, one evaluation, and an answer."""
+
+    def step(fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:
+        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(ask(state), *args)
+        return tell(state, value, aux, gradient)
+
+    return Minimizer(init, step, ask, tell)
 
 
 def minimize(
@@ -188,27 +226,37 @@ def minimize(
     args: tuple,
     steps: int,
     callback: Callable[[Info], bool | None] | None = None,
+    *,
+    resume: Run | None = None,
+    keep: Callable[[Run], None] | None = None,
 ) -> Solution:
     """Takes `steps` steps from `params` and returns the best point seen.
 
     `fn` and `minimizer` are compiled in by identity, `args` go in as arrays. `callback` sees the `Info` of each step as NumPy
-    values, in order, and ends the run by returning True. Raises `FloatingPointError` if no step had a finite value.
+    values, in order, and ends the run by returning True. `keep` sees where the run stands after each dispatch, before the
+    state is given away to the next; such a `Run` goes on from there as `resume`.
+    Raises `FloatingPointError` if no step had a finite value.
     """
-    state = _init(minimizer, params)
-    best, aux, evaluations, done = float("inf"), None, 0, 0
+    run = Run(_init(minimizer, params)) if resume is None else resume
     stop = False
-    while done < steps and not stop:
-        length = min(chunk_length(), steps - done)
-        state, infos = _advance(fn, minimizer, length, state, args)
+    while run.steps < steps and not stop:
+        length = min(chunk_length(), steps - run.steps)
+        state, infos = _advance(fn, minimizer, length, run.state, args)
+        run = run._replace(state=state)
         for info in _unstack(jax.device_get(infos), length):
-            evaluations += int(info.evaluations)
-            if info.accepted and float(info.value) < best:
-                best, aux = float(info.value), info.aux
+            run = _noted(run, info)
             stop = bool(callback and callback(info)) or stop
-        done += length
-    if aux is None:
+        if keep:
+            keep(run)
+    if run.aux is None:
         raise FloatingPointError("the loss was not finite at any step: lower the weights")
-    return Solution(state.best.params, best, aux, evaluations, state)
+    return Solution(run.state.best.params, run.value, run.aux, run.evaluations, run.state)
+
+
+def _noted(run: Run, info: Info) -> Run:
+    run = run._replace(steps=run.steps + 1, evaluations=run.evaluations + int(info.evaluations))
+    better = info.accepted and float(info.value) < run.value
+    return run._replace(value=float(info.value), aux=info.aux) if better else run
 
 
 def chunk_length() -> int:
@@ -261,12 +309,14 @@ def _shorter(state: LbfgsState, value: Scalar) -> Scalar:
     return state.length * jnp.where(jnp.isfinite(ratio), jnp.clip(ratio, 0.1, 0.5), 0.1)
 
 
-def _descending(direction: Params, gradient: Params, pairs: Int[Array, ""]) -> tuple[Params, Scalar, Scalar]:
+def _descending(
+    direction: Params, gradient: Params, pairs: Int[Array, ""], moved: Scalar
+) -> tuple[Params, Scalar, Scalar]:
     """A direction with its slope and full length. Without a memory, or where rounding has spoilt the direction, it is the
-    steepest descent over a length of `FIRST`."""
+    steepest descent over a length of `FIRST`, or ten times as far as was just `moved` without learning anything."""
     slope, squared = _dot(direction, gradient), _dot(gradient, gradient)
     usable = (pairs > 0) & (slope < 0) & jnp.isfinite(slope)
-    distance = jnp.where(squared > 0, FIRST * jax.lax.rsqrt(squared), 0.0)
+    distance = jnp.where(squared > 0, jnp.maximum(FIRST, 10 * moved) * jax.lax.rsqrt(squared), 0.0)
     direction = _where(usable, direction, optax.tree.scale(-1.0, gradient))
     return direction, jnp.where(usable, slope, -squared), jnp.where(usable, 1.0, distance)
 

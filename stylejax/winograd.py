@@ -5,11 +5,12 @@ On a CPU the direct convolution already runs at the rate of a matrix product, so
 
     y = Aᵀ [ (G g) ∘ (Bᵀ d) ]
 
-A product of polynomials is found from its values at points; the points here are 0, 1, -1, 2, ½ and ∞. They are closed under
-a → 1/a, which reverses a polynomial, so that the backward pass, a convolution with the reversed kernel, uses the same
-transformed kernel with its rows in another order.
+A product of polynomials is found from its values at points; the points here are 0, 1, -1, ½, -2 and ∞, which round the least
+(Barabasz et al. 2020): a third of the error of 0, ±1, ±2. The backward pass is a convolution with the reversed kernel, and
+a → 1/a reverses a polynomial: with the points 1/a it uses the same transformed kernel.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,11 +23,11 @@ from stylejax.types import FeatureMap
 TILE = 4
 """Outputs of a tile along each side; it reads two inputs more."""
 
-POINTS = (0.0, 1.0, -1.0, 2.0, 0.5)
-"""The finite points."""
+POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
+"""The finite points; ∞ comes after them."""
 
-INVERSE = (5, 1, 2, 4, 3, 0)
-"""The position of 1/a for each point a, ∞ being the last."""
+INVERSES = (1.0, -1.0, 2.0, -0.5, 0.0)
+"""1/a for the points from the second on; before them comes 1/0 = ∞."""
 
 
 class Transforms(NamedTuple):
@@ -38,24 +39,28 @@ class Transforms(NamedTuple):
 
 
 def forward_transforms() -> Transforms:
-    """The matrices of Toom and Cook: row i of Bᵀ has the coefficients of Π_{k≠i} (x - a_k)."""
-    points = np.array(POINTS)
+    """The matrices for the points and ∞."""
+    return _toom_cook(POINTS)
+
+
+def backward_transforms() -> Transforms:
+    """The matrices for ∞ and the inverse points, which take the same G g for the reversed g: a row of G reversed is the
+    row of the inverse point but for its scale, and the scale can as well be in Bᵀ."""
+    kernel = forward_transforms().kernel
+    inverse = _toom_cook(INVERSES)
+    inputs, reverse, outputs = np.roll(inverse.inputs, 1, 0), np.roll(inverse.kernel, 1, 0)[:, ::-1], inverse.outputs
+    scale = (reverse * kernel).sum(1) / (kernel**2).sum(1)
+    return Transforms(scale[:, None] * inputs, kernel, np.roll(outputs, 1, 1))
+
+
+def _toom_cook(points: Sequence[float]) -> Transforms:
+    """The matrices of Toom and Cook for five points and ∞: row i of Bᵀ has the coefficients of Π_{k≠i} (x - a_k)."""
     others = [np.delete(points, i) for i in range(5)]
     inputs = np.array([*(np.append(np.poly(o)[::-1], 0.0) for o in others), np.poly(points)[::-1]])
     scale = np.array([np.prod(a - o) for a, o in zip(points, others, strict=True)])
     kernel = np.vstack([np.vander(points, 3, increasing=True) / scale[:, None], [0, 0, 1]])
     outputs = np.vstack([np.vander(points, TILE, increasing=True), [0, 0, 0, 1]]).T
     return Transforms(inputs, kernel, outputs)
-
-
-def backward_transforms() -> Transforms:
-    """The matrices for the reversed kernel: G of a reversed g is G g in the order of 1/a, each row times a factor."""
-    forward = forward_transforms()
-    factor = _factors(forward.kernel)
-    inputs, outputs = np.empty_like(forward.inputs), np.empty_like(forward.outputs)
-    for i, inverse in enumerate(INVERSE):
-        inputs[inverse], outputs[:, inverse] = factor[i] * forward.inputs[i], forward.outputs[:, i]
-    return Transforms(inputs, forward.kernel, outputs)
 
 
 def transform_kernel(kernel: Float[np.ndarray, "3 3 i o"]) -> Float[np.ndarray, "36 i o"]:
@@ -108,9 +113,3 @@ def _both_axes(matrix: np.ndarray, x: Float[Array, "36 t c"]) -> Float[Array, "p
     """m x mᵀ of each tile and channel, as one product with the Kronecker square of m: few operations compile fast."""
     square = jnp.asarray(np.kron(matrix, matrix), x.dtype)
     return jnp.matmul(square, x.reshape(36, -1), precision="highest").reshape(-1, *x.shape[1:])
-
-
-def _factors(kernel: Float[np.ndarray, "6 3"]) -> Float[np.ndarray, "6"]:
-    """s with (G · reversed g)_i = s_i · (G g)_inverse(i): the rows of G are the same but for their scale."""
-    ratios = [(kernel[i, ::-1] @ kernel[j]) / (kernel[j] @ kernel[j]) for i, j in enumerate(INVERSE)]
-    return np.array(ratios)

@@ -73,8 +73,69 @@ def test_accepted_values_never_rise_above_the_recent_ones():
             accepted.append(float(info.value))
 
     minimize(rosenbrock, lbfgs(5), jnp.asarray([-3.0, 7.0]), (), 120, watch)
-    for i, value in enumerate(accepted[1:], 1):
-        assert value <= max(accepted[max(0, i - optimize.RECENT) : i]) * (1 + 1e-5)
+    before = [2 * accepted[0]] * (optimize.RECENT - 1) + accepted
+    for i, value in enumerate(accepted[1:], optimize.RECENT):
+        assert value <= max(before[i - optimize.RECENT : i]) * (1 + 1e-5)
+    assert min(accepted) < accepted[0] / 1000
+
+
+def test_a_step_without_memory_is_short_and_is_learned_from():
+    """From the first gradient nobody knows how far: a step of `FIRST` measures the curvature, the next one uses it."""
+    values = []
+    minimize(bowl, lbfgs(5), jnp.zeros(1), (jnp.asarray([1000.0]),), 3, lambda info: values.append(float(info.value)))
+    distance = 3 - optimize.FIRST
+    np.testing.assert_allclose(values, [4500, 500 * distance**2, 0], rtol=1e-5, atol=1e-3)
+
+
+def falls_off(x):
+    """A slope that ends in a cliff of NaN, beyond which Adam is carried by its momentum."""
+    return jnp.sum(jnp.where(x < 1, -x, jnp.nan)), ()
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_a_run_off_the_cliff_begins_anew_from_its_best_point(name):
+    infos = []
+    solution = minimize(falls_off, MINIMIZERS[name], jnp.zeros(1), (), 60, infos.append)
+    assert not all(info.accepted for info in infos)
+    assert name == "lbfgs" or any(info.restarted for info in infos)
+    assert -1 <= solution.value < -0.8
+    assert sum(bool(info.accepted) for info in infos[30:]) > 5
+
+
+def spring(x, stiffness):
+    return stiffness * jnp.sum(x**2), ()
+
+
+def test_a_run_away_is_called_back():
+    """A learning rate that is far too large for a stiff spring: the run goes back instead of up."""
+    infos = []
+    solution = minimize(spring, adam(10.0), jnp.full(2, 0.1), (jnp.float32(1e6),), 20, infos.append)
+    assert any(info.restarted for info in infos)
+    assert solution.value <= float(infos[0].value)
+
+
+@pytest.mark.parametrize("name", MINIMIZERS)
+def test_a_run_that_is_resumed_ends_as_one_that_was_not(name):
+    start, whole, runs = jnp.asarray([-1.2, 1.0]), [], []
+    straight = minimize(rosenbrock, MINIMIZERS[name], start, (), 20, whole.append)
+    minimize(rosenbrock, MINIMIZERS[name], start, (), 8, keep=lambda run: runs.append(jax.device_get(run)))
+    rest = []
+    resumed = minimize(rosenbrock, MINIMIZERS[name], start, (), 20, rest.append, resume=runs[-1])
+    assert [float(i.value) for i in whole[8:]] == [float(i.value) for i in rest]
+    assert resumed.evaluations == straight.evaluations
+    assert resumed.value == straight.value
+    np.testing.assert_array_equal(resumed.params, straight.params)
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "adam"])
+def test_asking_and_telling_is_a_step(name):
+    minimizer = MINIMIZERS[name]
+    state = other = minimizer.init(jnp.asarray([-1.2, 1.0]))
+    for _ in range(12):
+        (value, aux), gradient = jax.value_and_grad(rosenbrock, has_aux=True)(minimizer.ask(state))
+        state, info = minimizer.tell(state, value, aux, gradient)
+        other, info_of_step = minimizer.step(rosenbrock, other)
+        np.testing.assert_allclose(info.value, info_of_step.value, rtol=1e-6)
 
 
 def test_a_start_without_a_finite_loss_is_an_error():
