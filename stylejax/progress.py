@@ -91,6 +91,7 @@ class RunLog:
             evaluations=step.evaluations,
             loss=step.loss,
             accepted=step.accepted,
+            restarted=step.restarted,
             size=list(step.size),
             **step.terms._asdict(),
         )

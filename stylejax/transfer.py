@@ -15,7 +15,7 @@ from stylejax.errors import InputError
 from stylejax.images import Picture, fit, read_image, resize
 from stylejax.memory import available_bytes, check_memory, predicted_bytes
 from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_targets
-from stylejax.optimize import Info, Minimizer, adam, lbfgs, lbfgs_zoom, minimize
+from stylejax.optimize import Info, Minimizer, Run, adam, lbfgs, lbfgs_zoom, minimize
 from stylejax.sources import resolve
 from stylejax.types import Scalar
 from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
@@ -25,7 +25,8 @@ NOISE = 0.05
 
 
 class Step(NamedTuple):
-    """One step as a callback sees it: `step` of `steps`, at `size` (height, width), and the losses at the trial point."""
+    """One step as a callback sees it: `step` of `steps`, at `size` (height, width), the losses at the trial point, and
+    whether the optimizer took it or began anew."""
 
     step: int
     steps: int
@@ -34,6 +35,17 @@ class Step(NamedTuple):
     loss: float
     terms: Terms
     accepted: bool
+    restarted: bool
+
+
+class Checkpoint(NamedTuple):
+    """Where a transfer stands between two steps: at which scale of the schedule, where the optimizer is in it, and the
+    steps and evaluations so far."""
+
+    scale: int
+    run: Run
+    steps: int
+    evaluations: int
 
 
 class Result(NamedTuple):
@@ -57,6 +69,8 @@ def transfer(
     vgg: VGG | None = None,
     config: TransferConfig | None = None,
     callback: Callback | None = None,
+    keep: Callable[[Checkpoint], None] | None = None,
+    resume: Checkpoint | None = None,
     **options: Any,
 ) -> Result:
     """A picture with the content of `content` and the style of `style`; of several styles, their mean; of none, if
@@ -64,7 +78,8 @@ def transfer(
 
     Images are arrays (h, w, 3) in [0, 1] of any sizes. `options` are the fields of `TransferConfig`, by the names and with
     the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`.
-    `callback` sees each step and ends the run, with the best image so far, by returning True.
+    `callback` sees each step and ends the run, with the best image so far, by returning True. `keep` sees where the run
+    stands after each step; what it copies of it goes on from there as `resume`, with the same images and options.
     Raises `InputError` for input that can not work, before the work.
     """
     config = dataclasses.replace(config or preset(options.pop("preset", "default")), **options)
@@ -73,7 +88,7 @@ def transfer(
     if vgg is None:
         vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding)
     config = check_run(config, vgg.network, content.shape, [s.shape for s in styles])
-    return _coarse_to_fine(content, styles, vgg, config, callback)
+    return _coarse_to_fine(content, styles, vgg, config, _Watch(config.steps, callback, keep, resume))
 
 
 def check_image(image: Any, role: str) -> Picture:
@@ -172,20 +187,22 @@ def _sum(losses: Iterable[Scalar]) -> Scalar:
 
 
 def _coarse_to_fine(
-    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, callback: Callback | None
+    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, watch: "_Watch"
 ) -> Result:
-    watch = _Watch(config.steps, callback)
-    schedule = [(side, n) for side, n in config.schedule() if _deep_enough(content, styles, side, config)]
-    spare = config.steps - sum(n for _, n in schedule)
+    schedule = scales_of(config, content.shape, [s.shape for s in styles])
     image, solution = None, None
-    for side, steps in schedule:
+    for index, (side, steps) in enumerate(schedule):
+        if index < watch.scale:
+            continue
         h, w = content_size(config, content.shape, side)
-        image = _first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
-        steps, spare = steps + spare, 0
+        watch.enter(index, (h, w))
+        if not watch.resumed:
+            image = _first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
+            image = jnp.asarray(image)
         targets = _targets_at(content, styles, vgg, config, side)
-        watch.size = (h, w)
         args = (vgg, targets, loss_weights(config, targets))
-        solution = minimize(objective, minimizer_of(config, steps), jnp.asarray(image), args, steps, watch)
+        minimizer = minimizer_of(config, steps)
+        solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
         image = np.clip(np.asarray(solution.params), 0, 1)
         if watch.stopped:
             break
@@ -194,20 +211,56 @@ def _coarse_to_fine(
     return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
 
 
-class _Watch:
-    """Counts steps over the scales and tells the callback."""
+def scales_of(
+    config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, int], ...]:
+    """(longest side, steps) of each scale that has a position left in the deepest layer of every image; the first of them
+    has the steps of those that are left out."""
+    least = smallest_side(_layers(config))
 
-    def __init__(self, steps: int, callback: Callback | None):
-        self.steps, self.callback = steps, callback
-        self.step, self.evaluations, self.stopped, self.size = 0, 0, False, (0, 0)
+    def deep_enough(side: int) -> bool:
+        sizes = [content_size(config, content, side), *(style_size(config, shape, side) for shape in styles)]
+        return side == config.size or min(min(size) for size in sizes) >= least
+
+    (side, steps), *finer = [(side, n) for side, n in config.schedule() if deep_enough(side)]
+    return ((side, config.steps - sum(n for _, n in finer)), *finer)
+
+
+class _Watch:
+    """Counts steps over the scales, from the beginning or from a checkpoint, and tells the callbacks."""
+
+    def __init__(
+        self,
+        steps: int,
+        callback: Callback | None,
+        keeper: Callable[[Checkpoint], None] | None,
+        resume: Checkpoint | None,
+    ):
+        self.steps, self.callback, self.keeper, self.resume = steps, callback, keeper, resume
+        self.scale, self.step, self.evaluations = (
+            (resume.scale, resume.steps, resume.evaluations) if resume else (0, 0, 0)
+        )
+        self.stopped, self.size = False, (0, 0)
+        self.resumed: Run | None = None
+
+    def enter(self, scale: int, size: tuple[int, int]) -> None:
+        """At a new scale, and at the first after a resumption where the optimizer stood in it."""
+        self.resumed, self.resume = (self.resume.run if self.resume else None), None
+        self.scale, self.size = scale, size
 
     def __call__(self, info: Info) -> bool:
         self.step += 1
         self.evaluations += int(info.evaluations)
         terms = jax.tree.map(float, info.aux)
-        now = Step(self.step, self.steps, self.size, self.evaluations, float(info.value), terms, bool(info.accepted))
+        taken = bool(info.accepted), bool(info.restarted)
+        now = Step(self.step, self.steps, self.size, self.evaluations, float(info.value), terms, *taken)
         self.stopped = bool(self.callback and self.callback(now)) or self.stopped
         return self.stopped
+
+    def keep(self, run: Run) -> None:
+        """Between two dispatches."""
+        if self.keeper:
+            self.keeper(Checkpoint(self.scale, run, self.step, self.evaluations))
 
 
 def _first_image(config: TransferConfig, content: Picture, styles: list[Picture], h: int, w: int) -> Picture:
@@ -235,13 +288,6 @@ def _targets(
 ) -> Targets:
     grams = blend([style_targets(vgg, style, style_layers) for style in styles]) if styles else {}
     return Targets(content_targets(vgg, content, content_layers), grams)
-
-
-def _deep_enough(content: Picture, styles: list[Picture], side: int, config: TransferConfig) -> bool:
-    """Whether every image has a position left in the deepest layer at this scale; a coarse scale that has not is left out."""
-    least = smallest_side(_layers(config))
-    sizes = [content_size(config, content.shape, side), *(style_size(config, s.shape, side) for s in styles)]
-    return side == config.size or min(min(size) for size in sizes) >= least
 
 
 def _needed_bytes(
