@@ -21,6 +21,8 @@ from .optimize import lbfgs as lbfgs
 from .optimize import lbfgs_zoom as lbfgs_zoom
 from .optimize import minimize as minimize
 from .painting import paint as paint
+from .parameterize import decode as decode
+from .parameterize import encode as encode
 from .reconstruct import psnr as psnr
 from .reconstruct import reconstruct_content as reconstruct_content
 from .reconstruct import reconstruct_style as reconstruct_style

@@ -16,7 +16,8 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax import cli_reconstruct, cli_weights
-from stylejax.cli_run import INTERRUPTED, run_transfer, say
+from stylejax.cli_resume import Resume
+from stylejax.cli_run import INTERRUPTED, Files, Keeping, run_transfer, say
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
 from stylejax.config import TransferConfig, option, preset
 from stylejax.errors import InputError
@@ -40,14 +41,15 @@ class Transfer:
     preset: Literal["default", "paper"] = "default"
     """Where the defaults of the other options come from; paper is equations 1 to 7 as printed, from white noise."""
     config: OmitArgPrefixes[TransferConfig] = TransferConfig()
-    log: Path | None = None
-    """A file for the losses of every step, one JSON object a line."""
+    keeping: OmitArgPrefixes[Keeping] = Keeping()
 
     def __call__(self) -> int:
         """Everything that can be checked is checked before the work starts."""
         if not self.style:
             raise InputError("no STYLE was given; name at least one picture after the content")
-        return run_transfer(self.content, self.style, self.out, self.config, self.log)
+        return run_transfer(
+            Files(content=self.content, styles=self.style, out=self.out, keeping=self.keeping), self.config
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,7 @@ class Demo:
     out: Annotated[Path, arg(aliases=["-o"])] = Path("stylejax-demo")
     """The folder for the photograph, the painting and the result."""
     config: OmitArgPrefixes[TransferConfig] = TransferConfig(size=448, steps=250)
-    log: Path | None = None
-    """A file for the losses of every step, one JSON object a line."""
+    keeping: OmitArgPrefixes[Keeping] = Keeping()
 
     def __call__(self) -> int:
         """Prints the `transfer` command that it stands for, then does as that command would."""
@@ -68,7 +69,7 @@ class Demo:
         out = self.out / "picture.png"
         command = ["stylejax", "transfer", str(content), str(style), "-o", str(out), *_options(self.config)]
         say(f"$ {shlex.join(command)}")
-        return run_transfer(content, (style,), out, self.config, self.log)
+        return run_transfer(Files(content=content, styles=(style,), out=out, keeping=self.keeping), self.config)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,6 +111,7 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
             "demo": Demo(),
             "transfer": asking(Transfer, config=preset(preset_name(words))),
             "reconstruct": cli_reconstruct.Reconstruct(),
+            "resume": asking(Resume),
             "weights": cli_weights.Weights(),
         }
     union: Any = tyro.conf.OmitSubcommandPrefixes[union_of(verbs)]

@@ -3,18 +3,14 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli_run import run_transfer
+from stylejax.cli_run import Files, Keeping, run_transfer
 from stylejax.cli_words import asking
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-
-if TYPE_CHECKING:
-    from stylejax.images import Picture
-    from stylejax.transfer import Result
 
 Input = Annotated[Positional[Path], arg(metavar="IMAGE")]
 Output = Annotated[Path, arg(aliases=["-o"])]
@@ -64,18 +60,14 @@ class Content:
     out: Output
     """The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name."""
     search: OmitArgPrefixes[Search] = Search()
-    log: Path | None = None
-    """A file for the losses of every step, one JSON object a line."""
+    keeping: OmitArgPrefixes[Keeping] = Keeping()
 
     def __call__(self) -> int:
         """Prints how near the result is to the picture."""
-        from stylejax.reconstruct import CONTENT, psnr
-
-        def note(result: "Result", content: "Picture") -> str:
-            return f"PSNR {psnr(result.image, content):.1f} dB at {self.layer}"
+        from stylejax.reconstruct import CONTENT
 
         config = _with(CONTENT, self.search, content_layers=(self.layer,))
-        return run_transfer(self.image, (), self.out, config, self.log, note)
+        return run_transfer(Files(content=self.image, styles=(), out=self.out, keeping=self.keeping), config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +87,7 @@ class Style:
     scales: str = "auto"
     """Coarse to fine: auto, 1 for the full size alone, or the longest sides A,B,… before the full size."""
     search: OmitArgPrefixes[Search] = Search()
-    log: Path | None = None
-    """A file for the losses of every step, one JSON object a line."""
+    keeping: OmitArgPrefixes[Keeping] = Keeping()
 
     def __call__(self) -> int:
         """IMAGE stands for the content as well, for its shape alone."""
@@ -105,7 +96,7 @@ class Style:
         padding = "circular" if self.seamless else "zeros"
         options = {"style_layers": self.layers, "style_scale": self.style_scale, "scales": self.scales}
         config = _with(STYLE, self.search, padding=padding, **options)
-        return run_transfer(self.image, (self.image,), self.out, config, self.log)
+        return run_transfer(Files(content=self.image, styles=(self.image,), out=self.out, keeping=self.keeping), config)
 
 
 def _with(config: TransferConfig, search: Search, **options: Any) -> TransferConfig:

@@ -1,11 +1,14 @@
 """One run of the command line: files in, one file out, with a bar, a log, and an orderly end when it is interrupted."""
 
 import os
+import secrets
+import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,43 +17,57 @@ from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.images import Picture
-    from stylejax.transfer import Result, Step
+    from stylejax.transfer import Checkpoint, Result, Step
     from stylejax.vgg import Parameters
 
 DONE, INTERRUPTED = 0, 130
 
 
-def run_transfer(
-    content: Path,
-    styles: Sequence[Path],
-    out: Path,
-    config: TransferConfig,
-    log: Path | None,
-    note: "Callable[[Result, Picture], str] | None" = None,
-) -> int:
-    """Files in, one file out. `note` says more of the result, given the content at the result's size."""
-    from stylejax.images import check_output, check_writable, read_image, resize, write_image
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """What is kept of a run."""
 
-    check_output(out)
-    if log:
-        check_writable(log)
-        _check_apart(log, (content, *styles, out, Path(config.init), Path(config.weights)))
-    content_image, style_images = read_image(content), [read_image(path) for path in styles]
-    if config.init not in ("content", "noise", "style"):
-        read_image(config.init)
+    log: Path | None = None
+    """A file for the losses of every step, one JSON object a line."""
+    checkpoint_every: int | None = None
+    """Steps between saves of the whole state, from which stylejax resume goes on; 0 for none. Where nothing is said, about
+    every 30 seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What a run reads and writes."""
+
+    content: Path
+    styles: tuple[Path, ...]
+    out: Path
+    keeping: Keeping = Keeping()
+
+
+def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
+    """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
+    content, styles = _read_inputs(files, config, fresh=resume is None)
     start_jax()
+    from stylejax.images import resize
     from stylejax.progress import RunLog, progress_bar
+    from stylejax.reconstruct import psnr
+    from stylejax.run_file import Keeper, read_checkpoint, run_file
     from stylejax.sources import resolve
     from stylejax.transfer import check_run, transfer
     from stylejax.vgg import build_vgg
 
     parameters, explanation = resolve(config.weights, config.seed)
-    check_run(config, parameters.network, content_image.shape, [image.shape for image in style_images])
+    checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles])
+    start = _start(files, config, parameters)
+    checkpoint, before = None, 0.0
+    if resume:
+        before = _check_same(resume, start)
+        checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
     say(explanation)
     vgg = build_vgg(parameters, config.pooling, padding=config.padding)
-    with closing(RunLog(log)) as run_log:
-        if log:
-            run_log.write("start", **_start(content, styles, config, parameters))
+    keeper = Keeper(run_file(files.out), header_of(files, start, before), files.keeping.checkpoint_every, say)
+    with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
+        run_log.write("resume" if resume else "start", **start)
         with progress_bar() as bar, _graceful_interrupt() as interrupted:
 
             def watch(step: "Step") -> bool:
@@ -58,12 +75,93 @@ def run_transfer(
                 run_log.step(step)
                 return interrupted()
 
-            result = transfer(content_image, style_images, vgg=vgg, config=config, callback=watch)
-        write_image(out, result.image)
+            def keep(checkpoint: "Checkpoint") -> None:
+                keeper.keep(checkpoint, now=interrupted())
+
+            result = transfer(content, styles, vgg=vgg, config=config, callback=watch, keep=keep, resume=checkpoint)
+        _save(files.out, result.image)
         run_log.end(result)
-    if note:
-        say(note(result, resize(content_image, *result.image.shape[:2])))
-    return _report(result, out)
+    if not result.stopped:
+        keeper.remove()
+    if not styles:
+        print(f"PSNR {psnr(result.image, resize(content, *result.image.shape[:2])):.1f} dB")
+    return _report(result, files.out, keeper.path if keeper.written else None)
+
+
+def _read_inputs(files: Files, config: TransferConfig, fresh: bool) -> "tuple[Picture, list[Picture]]":
+    """The pictures, after all that can be checked without them; a resumed run has its first image, and its log, already."""
+    from stylejax.images import check_output, check_writable, read_image
+
+    log = files.keeping.log
+    check_output(files.out)
+    if log:
+        check_writable(log)
+        _check_apart(log, (files.content, *files.styles, files.out, Path(config.init), Path(config.weights)))
+    if fresh and config.init not in ("content", "noise", "style"):
+        read_image(config.init)
+    return read_image(files.content), [read_image(path) for path in files.styles]
+
+
+def header_of(files: Files, start: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What a run file says of its run: files as they are seen from its own folder, so that all can be moved together."""
+    folder = files.out.parent
+    paths = {"content": files.content, "log": files.keeping.log, "weights": start["config"]["weights"]}
+    seen = {name: path and _seen_from(folder, Path(path)) for name, path in paths.items()}
+    if not Path(paths["weights"]).exists():
+        seen["weights"] = paths["weights"]
+    seen["styles"] = [_seen_from(folder, path) for path in files.styles]
+    return {
+        "files": seen | {"out": files.out.name, "checkpoint_every": files.keeping.checkpoint_every},
+        "start": start,
+        "seconds": seconds,
+    }
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:  # Another drive.
+        return str(path.absolute())
+
+
+def _check_same(resume: Path, start: dict[str, Any]) -> float:
+    """The seconds that the run had taken. Raises `InputError` when its inputs are no longer what they were."""
+    from stylejax.run_file import read_position
+
+    header = read_position(resume)["header"]
+    for what in ("content", "styles", "weights"):
+        if [x["sha256"] for x in _listed(header["start"][what])] != [x["sha256"] for x in _listed(start[what])]:
+            names = ", ".join(x.get("name") or x["network"] for x in _listed(start[what]))
+            raise InputError(f"can not resume {resume}: {what} ({names}) changed since the run began; restore it")
+    return float(header["seconds"])
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _save(out: Path, image: "Picture") -> None:
+    """Writes the picture or, where that has become impossible since it was checked, elsewhere, and tells the place."""
+    from stylejax.images import write_image
+
+    try:
+        return write_image(out, image)
+    except InputError as error:
+        for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+            other = folder / f"{out.stem}-{secrets.token_hex(4)}{out.suffix}"
+            if _written(other, image):
+                raise InputError(f"{error}; the picture was saved as {other}") from None
+        raise
+
+
+def _written(path: Path, image: "Picture") -> bool:
+    from stylejax.images import write_image
+
+    try:
+        write_image(path, image)
+    except InputError:
+        return False
+    return True
 
 
 def start_jax() -> None:
@@ -77,14 +175,15 @@ def start_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _start(content: Path, styles: Sequence[Path], config: TransferConfig, parameters: "Parameters") -> dict[str, Any]:
+def _start(files: Files, config: TransferConfig, parameters: "Parameters") -> dict[str, Any]:
     """What the run is made of: config, inputs, network, versions, device."""
     import hashlib
 
     from stylejax.checkpoint import parameters_hash
     from stylejax.progress import environment
 
-    inputs = [{"name": p.name, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in (content, *styles)]
+    paths = (files.content, *files.styles)
+    inputs = [{"name": p.name, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths]
     network = {
         "network": parameters.network,
         "source": parameters.source,
@@ -99,13 +198,14 @@ def _start(content: Path, styles: Sequence[Path], config: TransferConfig, parame
     }
 
 
-def _report(result: "Result", out: Path) -> int:
+def _report(result: "Result", out: Path, run: Path | None) -> int:
     h, w = result.image.shape[:2]
     print(f"{out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
-    if result.stopped:
-        say(f"stylejax: interrupted after {result.steps} steps; the best picture so far was saved")
-        return INTERRUPTED
-    return DONE
+    if not result.stopped:
+        return DONE
+    how = f"; to go on: {shlex.join(['stylejax', 'resume', str(run)])}" if run else ""
+    say(f"stylejax: interrupted after {result.steps} steps; the best picture so far was saved{how}")
+    return INTERRUPTED
 
 
 @contextmanager

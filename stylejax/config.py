@@ -44,6 +44,9 @@ class TransferConfig:
     """relative: the weights mean the same for every size, network and style; paper: the equations as printed."""
     optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
     """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
+    parameterization: Literal["pyramid", "pixels", "sigmoid"] = "pyramid"
+    """What the optimizer moves: images of several sizes whose sum is the picture, which finds large shapes sooner; pixels,
+    as in the paper; or sigmoid, which can not leave black to white."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
     learning_rate: float = 0.05
@@ -66,7 +69,7 @@ class TransferConfig:
             layers, unused = getattr(self, f"{kind}_layers"), getattr(self, f"{kind}_weight") == 0
             ok = (len(layers) > 0 or unused) and len(set(layers)) == len(layers)
             _check(f"{kind}_layers", layers, ok, "one or more different layers")
-        for name in ("pooling", "padding", "balance", "optimizer"):
+        for name in ("pooling", "padding", "balance", "optimizer", "parameterization"):
             _check_choice(self, name)
         self.ladder()
 
@@ -120,7 +123,14 @@ def _check_choice(config: TransferConfig, name: str) -> None:
 PRESETS: dict[str, TransferConfig] = {
     "default": TransferConfig(),
     "paper": TransferConfig(
-        scales="1", init="noise", content_weight=1.0, style_weight=3e8, balance="paper", pooling="avg", tv_weight=0.0
+        scales="1",
+        init="noise",
+        content_weight=1.0,
+        style_weight=3e8,
+        balance="paper",
+        pooling="avg",
+        tv_weight=0.0,
+        parameterization="pixels",
     ),
 }
 """Starting points; every option overrides them. `paper` is equations 1 to 7 as printed, from white noise.

@@ -7,8 +7,9 @@ import secrets
 import struct
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -115,17 +116,23 @@ def write_image(path: str | os.PathLike[str], image: Picture) -> None:
 
 def write_atomically(target: Path, data: bytes) -> None:
     """Replaces `target` by `data` in one step: a reader, or a crash, finds the old file or the new one, never a part."""
+    replace_atomically(target, lambda file: file.write(data))
+
+
+def replace_atomically(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Replaces `target` in one step by what `write` writes into a file beside it. Raises `InputError` if it can not."""
     partial = target.with_name(f".stylejax-{secrets.token_hex(8)}")
     try:
         with partial.open("xb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, target)
     except OSError as error:
         raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def resize(image: Picture, height: int, width: int) -> Picture:

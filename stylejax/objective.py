@@ -13,6 +13,7 @@ import optax
 
 from stylejax.errors import InputError
 from stylejax.losses import content_loss, gram_matrix, style_loss, total_variation
+from stylejax.parameterize import Encoded, decode
 from stylejax.types import ByLayer, Features, GramMatrices, Image, Network, Scalar
 
 
@@ -46,12 +47,14 @@ def blend(targets: Sequence[GramMatrices]) -> GramMatrices:
     return jax.tree.map(lambda *grams: sum(grams) / len(grams), *targets)
 
 
-def objective(image: Image, vgg: Network, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
+def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
     """α · content + β · style (eq. 7) + total variation: the inner product of `weights` with the terms, and the terms.
 
+    `image` is an image (h, w, 3) or the numbers that it is made of (`parameterize`).
     Raises `InputError` when `weights` and `targets` do not name the same layers.
     """
     _check_layers(targets, weights)
+    image = decode(image)
     features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
     terms = Terms(
         content={name: content_loss(features[name], p) for name, p in targets.content.items()},

@@ -54,27 +54,40 @@ def progress_bar(show: bool = True) -> Iterator[Callable[[Step], None]]:
 
 
 class RunLog:
-    """Writes `start`, `step` and `end` events to a JSONL file, each flushed as it happens; without a path, nothing."""
+    """Writes `start`, `step` and `end` events to a JSONL file, each flushed as it happens; without a path, nothing.
 
-    def __init__(self, path: Path | None):
-        self.began = time.perf_counter()
+    `seconds` is what a resumed run took before: its log is continued. A disk that is full after the first event ends the log,
+    which it says to `complain`, and not the run.
+    """
+
+    def __init__(self, path: Path | None, seconds: float = 0.0, complain: Callable[[str], None] | None = None):
+        self.began = time.perf_counter() - seconds
+        self.complain, self.events = complain, 0
         self.file: IO[str] | None = None
         try:
             # A name of a file that is no text is escaped as JSON does it.
-            self.file = path.open("w", encoding="utf-8", errors="backslashreplace") if path else None
+            mode = "a" if seconds else "w"
+            self.file = path.open(mode, encoding="utf-8", errors="backslashreplace") if path else None
         except OSError as error:
             raise _refusal(path, error) from None
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line: the event, its fields, and the seconds since the start. Raises `InputError` if the disk is full."""
+        """One line: the event, its fields, and the seconds since the start. Raises `InputError` if not even the first can be
+        written."""
         if not self.file:
             return
         line = _plain({"event": event, **fields, "seconds": round(time.perf_counter() - self.began, 3)})
         try:
             self.file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             self.file.flush()
+            self.events += 1
         except OSError as error:
-            raise _refusal(self.file.name, error) from None
+            refusal = _refusal(self.file.name, error)
+            if not self.events or not self.complain:
+                raise refusal from None
+            self.complain(f"the log ends here, and the run goes on: {refusal}")
+            self.close()
+            self.file = None
 
     def close(self) -> None:
         """After the last event."""

@@ -16,6 +16,7 @@ from stylejax.images import Picture, fit, read_image, resize
 from stylejax.memory import available_bytes, check_memory, predicted_bytes
 from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_targets
 from stylejax.optimize import Info, Minimizer, Run, adam, lbfgs, lbfgs_zoom, minimize
+from stylejax.parameterize import decode, encode
 from stylejax.sources import resolve
 from stylejax.types import Scalar
 from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
@@ -198,12 +199,12 @@ def _coarse_to_fine(
         watch.enter(index, (h, w))
         if not watch.resumed:
             image = _first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
-            image = jnp.asarray(image)
+            image = encode(jnp.asarray(image), config.parameterization)
         targets = _targets_at(content, styles, vgg, config, side)
         args = (vgg, targets, loss_weights(config, targets))
         minimizer = minimizer_of(config, steps)
         solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
-        image = np.clip(np.asarray(solution.params), 0, 1)
+        image = np.clip(np.asarray(decode(solution.params)), 0, 1)
         if watch.stopped:
             break
     assert image is not None and solution is not None
@@ -296,6 +297,8 @@ def _needed_bytes(
     """Peak memory at the size of the config or, at most, at another one, whose last scale may have more of the steps."""
     steps = config.schedule()[-1][1] if size == config.size else config.steps
     history = min(config.history, steps) if config.optimizer != "adam" else 2
+    # The coarser images of a pyramid are a third more numbers.
+    history = round(history * 4 / 3) if config.parameterization == "pyramid" else history
     return predicted_bytes(network, layers, *content_size(config, content, size), history)
 
 

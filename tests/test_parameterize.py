@@ -1,0 +1,70 @@
+"""What an image is made of: nothing is lost on the way there and back, and large shapes are near."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stylejax.optimize import lbfgs, minimize
+from stylejax.parameterize import COARSER, SHARE, Sigmoid, decode, encode
+from stylejax.transfer import transfer
+
+KINDS = ("pyramid", "pixels", "sigmoid")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (17, 43)])
+def test_an_image_comes_back(kind, shape, generator):
+    image = jnp.asarray(generator.random((*shape, 3)), jnp.float32)
+    np.testing.assert_allclose(decode(encode(image, kind)), image, atol=1 / 512 if kind == "sigmoid" else 0)
+
+
+def test_each_level_of_a_pyramid_is_an_enlarged_image(generator):
+    """Of a constant level nothing but its weight is seen; a level is linear between its pixels' centres."""
+    zeros = encode(jnp.zeros((32, 48, 3)), "pyramid").levels
+    assert [level.shape[:2] for level in zeros] == [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
+    for k in range(1, COARSER + 1):
+        levels = (*zeros[:k], jnp.ones_like(zeros[k]), *zeros[k + 1 :])
+        np.testing.assert_allclose(decode(type(encode(zeros[0], "pyramid"))(levels)), SHARE**k, rtol=1e-5)
+    ramp = jnp.broadcast_to(jnp.arange(24.0)[None, :, None], (16, 24, 3))
+    image = decode(type(encode(zeros[0], "pyramid"))((zeros[0], ramp, *zeros[2:])))
+    expected = np.clip((np.arange(48) + 0.5) / 2 - 0.5, 0, 23) * SHARE
+    np.testing.assert_allclose(image[5, :, 0], expected, atol=1e-5)
+
+
+def test_a_sigmoid_stays_between_black_and_white(generator):
+    image = decode(Sigmoid(jnp.asarray(100 * generator.standard_normal((8, 8, 3)), jnp.float32)))
+    assert 0 <= image.min() < 0.01 and 0.99 < image.max() <= 1
+
+
+def test_black_and_white_can_be_left_again():
+    """Their logits are finite, and so is the way back."""
+    image = jnp.asarray([0.0, 1.0])[None, :, None] * jnp.ones((2, 2, 3))
+    logits = encode(image, "sigmoid")
+    slope = jax.grad(lambda x: decode(x).sum())(logits).logits
+    assert slope.min() > 1e-3
+
+
+def distance(image, target):
+    """A stiff grain and soft large shapes, as in the losses of a network: differences weigh a hundred times the mean."""
+    image = decode(image)
+    grain = jnp.diff(image - target, axis=0)[:, 1:] ** 2 + jnp.diff(image - target, axis=1)[1:] ** 2
+    return jnp.mean((image - target) ** 2) + 100 * jnp.mean(grain), ()
+
+
+def test_large_shapes_are_found_sooner_in_a_pyramid(generator):
+    coarse = jnp.asarray(generator.random((4, 4, 3)), jnp.float32)
+    target = jax.image.resize(coarse, (64, 64, 3), "linear")
+    value = {}
+    for kind in ("pyramid", "pixels"):
+        first = encode(jnp.zeros((64, 64, 3)), kind)
+        value[kind] = minimize(distance, lbfgs(10), first, (target,), 20).value
+    assert value["pyramid"] < 0.7 * value["pixels"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_transfer_lowers_the_loss_with_each(kind, narrow_vgg, photo, artwork):
+    steps = []
+    options = {"size": 32, "steps": 40, "scales": "1", "parameterization": kind}
+    result = transfer(photo, artwork, vgg=narrow_vgg, callback=steps.append, **options)
+    assert result.loss < 0.3 * steps[0].loss

@@ -1,0 +1,250 @@
+"""Interrupted runs: what is kept, what is refused, and that the end is the same, to the bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from stylejax.checkpoint import save_parameters
+from stylejax.cli import main
+from stylejax.errors import InputError
+from stylejax.images import read_image
+from stylejax.run_file import read_position, run_file
+from stylejax.vgg import random_parameters
+
+PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax'; entry()"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A content, a style, a narrow network, and the picture of a run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("runs")
+    generator = np.random.default_rng(0)
+    for name, shape in (("c.png", (40, 48, 3)), ("s.png", (36, 33, 3))):
+        Pillow.fromarray(generator.integers(0, 256, shape, np.uint8)).save(folder / name)
+    save_parameters(folder / "narrow.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    assert ended(process(folder, *words(folder, "whole.png")))[0] == 0
+    return folder
+
+
+def words(folder: Path, out: str, steps: int = 60, *more: str) -> list[str]:
+    files = [str(folder / name) for name in ("c.png", "s.png")]
+    options = ["--weights", str(folder / "narrow.h5"), "--size", "48", "--scales", "24,32", "--steps", str(steps)]
+    return ["transfer", *files, "-o", str(folder / out), *options, *more]
+
+
+def process(folder: Path, *arguments: str) -> subprocess.Popen:
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "programs")}
+    environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], env=environment, cwd=folder, **streams)
+
+
+def ended(done: subprocess.Popen) -> tuple[int, str]:
+    """Its exit code, and what it said."""
+    _, said = done.communicate()
+    return done.returncode, said.decode()
+
+
+def wait_for(done: subprocess.Popen, reached, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while done.poll() is None and not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("stop_after", [3, 25, 45])
+def test_an_interrupted_run_is_resumed_to_the_same_bytes(folder: Path, stop_after: int):
+    """At the first, the second and the last scale."""
+    log = folder / f"{stop_after}.jsonl"
+    out = folder / f"{stop_after}.png"
+    options = ["--log", str(log), "--checkpoint-every", "1000"]
+    interrupted = process(folder, *words(folder, out.name, 60, *options))
+    wait_for(interrupted, lambda: log.exists() and log.read_text().count("\n") > stop_after)
+    interrupted.send_signal(signal.SIGINT)
+    code, said = ended(interrupted)
+    assert code == 130, said
+    assert f"to go on: stylejax resume {run_file(out)}" in said
+    assert read_image(out).shape == (40, 48, 3)
+    code, said = ended(process(folder, "resume", str(run_file(out))))
+    assert code == 0, said
+    assert out.read_bytes() == (folder / "whole.png").read_bytes()
+    assert not run_file(out).exists()
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [e["step"] for e in events if e["event"] == "step"] == list(range(1, 61))
+    assert [e["event"] for e in events if e["event"] != "step"] == ["start", "end", "resume", "end"]
+    before, after = (events[i]["seconds"] for i in (stop_after, -1))
+    assert 0 < before < after
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_killed_run_loses_no_more_than_one_interval(folder: Path, seed: int):
+    """SIGKILL at a random moment, the moment of writing among them: a state is saved after every step."""
+    out, log = folder / f"killed{seed}.png", folder / f"killed{seed}.jsonl"
+    moment = random.Random(seed)
+    killed = process(folder, *words(folder, out.name, 60, "--checkpoint-every", "1", "--log", str(log)))
+    wait_for(killed, lambda: run_file(out).exists())
+    time.sleep(moment.uniform(0, 0.5))
+    killed.kill()
+    ended(killed)
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines() if '"step"' in line and line[-1] == "}"]
+    if not run_file(out).exists():
+        assert out.read_bytes() == (folder / "whole.png").read_bytes()
+        return
+    assert read_position(run_file(out))["steps"] >= len(steps) - 1
+    code, said = ended(process(folder, "resume", str(out)))
+    assert code == 0, said
+    assert out.read_bytes() == (folder / "whole.png").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def stopped(folder: Path) -> bytes:
+    """The file of a run that stopped after some steps."""
+    interrupted = process(folder, *words(folder, "stopped.png", 10**6, "--checkpoint-every", "2"))
+    wait_for(interrupted, run_file(folder / "stopped.png").exists)
+    interrupted.send_signal(signal.SIGTERM)
+    assert ended(interrupted)[0] == 130
+    return run_file(folder / "stopped.png").read_bytes()
+
+
+@pytest.fixture
+def refused(folder: Path, stopped: bytes, capsys: pytest.CaptureFixture[str]):
+    def refuse(data: bytes) -> str:
+        path = folder / "broken.png.run"
+        path.write_bytes(data)
+        assert main(["resume", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("stylejax: error: ") and error.count("\n") == 1
+        assert not (folder / "broken.png").exists()
+        return error
+
+    return refuse
+
+
+def test_files_that_are_no_runs_are_refused(refused, stopped: bytes, folder: Path):
+    assert "is not the file of an interrupted run, or is damaged" in refused(b"")
+    assert "is not the file of an interrupted run, or is damaged" in refused(stopped[: len(stopped) // 2])
+    assert "is not the file of an interrupted run, or is damaged" in refused((folder / "c.png").read_bytes())
+
+
+def test_a_flipped_bit_is_noticed(refused, stopped: bytes):
+    middle = len(stopped) // 2
+    damaged = stopped[:middle] + bytes([stopped[middle] ^ 1]) + stopped[middle + 1 :]
+    assert "Bad CRC-32" in refused(damaged)
+
+
+def test_a_state_of_another_run_is_refused(refused, stopped: bytes, folder: Path):
+    path = folder / "other.run"
+    path.write_bytes(stopped)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["state0"] = np.zeros(3, np.float32)
+    np.savez(folder / "other.npz", **arrays)
+    assert "an array of another shape" in refused((folder / "other.npz").read_bytes())
+
+
+def test_a_compressed_archive_is_not_unpacked(refused, stopped: bytes, folder: Path):
+    (folder / "packed.run").write_bytes(stopped)
+    with zipfile.ZipFile(folder / "packed.run") as old, zipfile.ZipFile(folder / "packed.zip", "w", 8) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert "larger than it can be" in refused((folder / "packed.zip").read_bytes())
+
+
+def test_changed_inputs_are_not_resumed(folder: Path, stopped: bytes, capsys: pytest.CaptureFixture[str]):
+    before = (folder / "s.png").read_bytes()
+    try:
+        (folder / "s.png").write_bytes((folder / "c.png").read_bytes())
+        assert main(["resume", str(folder / "stopped.png")]) == 2
+        assert "styles (s.png) changed since the run began; restore it" in capsys.readouterr().err
+    finally:
+        (folder / "s.png").write_bytes(before)
+
+
+def test_what_is_missing_is_said(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["resume", str(folder / "nothing.png")]) == 2
+    assert "nothing.png.run does not exist; give the file that an interrupted run left" in capsys.readouterr().err
+
+
+def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """The folder is taken away while the run goes on."""
+    from stylejax import cli_run, images
+
+    gone, elsewhere = folder / "gone", folder / "elsewhere"
+    gone.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    write = images.write_image
+
+    def taken_away(path, image):
+        if gone.exists():
+            gone.rmdir()
+        write(path, image)
+
+    monkeypatch.setattr(images, "write_image", taken_away)
+    assert main(words(folder, "gone/out.png", 2, "--checkpoint-every", "0")) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    (saved,) = elsewhere.iterdir()
+    assert error.endswith(f"the picture was saved as {saved}")
+    assert read_image(saved).shape == (40, 48, 3)
+    assert cli_run.Files
+
+
+def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path):
+    from stylejax.progress import RunLog
+
+    said: list[str] = []
+    log = RunLog(tmp_path / "a.jsonl", complain=said.append)
+    log.write("start")
+    assert log.file is not None
+    log.file.close()
+    log.file = open("/dev/full", "w")  # noqa: SIM115
+    for _ in range(3):
+        log.write("step")
+    log.close()
+    assert len(said) == 1 and "the log ends here, and the run goes on" in said[0]
+
+
+def test_a_state_that_can_not_be_saved_stops_nothing(tmp_path: Path):
+    from stylejax.optimize import Run
+    from stylejax.run_file import Keeper
+    from stylejax.transfer import Checkpoint
+
+    said: list[str] = []
+    keeper = Keeper(tmp_path / "missing" / "a.run", {}, 1, said.append)
+    keeper.keep(Checkpoint(0, Run(np.zeros(3)), 1, 1))
+    assert len(said) == 1 and "the state was not saved, and the run goes on" in said[0]
+    assert not keeper.written
+
+
+def test_states_are_saved_every_so_many_steps_or_never(tmp_path: Path):
+    from stylejax.optimize import Run
+    from stylejax.run_file import Keeper
+    from stylejax.transfer import Checkpoint
+
+    for every, expected in ((3, [3, 6, 9]), (0, []), (None, [])):
+        keeper, found = Keeper(tmp_path / "a.run", {}, every, print), []
+        for step in range(1, 11):
+            keeper.remove()
+            keeper.keep(Checkpoint(0, Run(np.zeros(3)), step, step))
+            if keeper.path.exists():
+                found.append(step)
+        assert found == expected
+
+
+def test_an_archive_with_pickles_is_refused(tmp_path: Path):
+    path = tmp_path / "evil.run"
+    with path.open("wb") as file:
+        np.savez(file, run=np.array([{"format": "stylejax run 1"}], dtype=object))
+    with pytest.raises(InputError, match="Object arrays cannot be loaded"):
+        read_position(path)
