@@ -1,0 +1,154 @@
+"""Reconstructions: closed forms on a narrow network, the paper's claims on real features (slow)."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+import stylejax
+from stylejax.checkpoint import save_parameters
+from stylejax.cli import main
+from stylejax.errors import InputError
+from stylejax.images import read_image, resize
+from stylejax.reconstruct import psnr, reconstruct_content, reconstruct_style
+from stylejax.transfer import noise
+from stylejax.vgg import build_vgg, random_parameters
+
+PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+
+
+def gram_distance(vgg, image, source, layers=PAPER):
+    """Σ_l ‖G - A‖ / ‖A‖ over the layers."""
+    found, wanted = (stylejax.style_targets(vgg, jnp.asarray(x), layers) for x in (image, source))
+    return sum(float(jnp.linalg.norm(found[n] - wanted[n]) / jnp.linalg.norm(wanted[n])) for n in layers)
+
+
+def test_psnr_has_closed_forms():
+    black, white = np.zeros((4, 5, 3)), np.ones((4, 5, 3))
+    assert psnr(black, white) == pytest.approx(0)
+    assert psnr(black + 0.1, black) == pytest.approx(20)
+    assert psnr(black, black) > 3000
+
+
+def test_the_first_layer_gives_back_the_pixels(photo):
+    """Forty rectified filters are more than the 27 numbers of a pixel's surroundings."""
+    vgg = build_vgg(random_parameters("vgg16", 0, (40, 2, 2, 2, 2)))
+    result = reconstruct_content(photo, "conv1_1", vgg=vgg, size=48, steps=150)
+    assert psnr(result.image, photo) > 45
+    assert list(result.terms.content) == ["conv1_1"] and not result.terms.style
+
+
+def test_a_content_reconstruction_is_a_transfer_without_style(narrow_vgg, photo, artwork):
+    options = {"vgg": narrow_vgg, "size": 40, "steps": 5, "scales": "1", "init": "noise"}
+    alone = reconstruct_content(photo, "conv2_1", vgg=narrow_vgg, size=40, steps=5)
+    both = stylejax.transfer(photo, artwork, content_layers=("conv2_1",), style_weight=0.0, **options)
+    np.testing.assert_allclose(alone.image, both.image, atol=1e-4)
+
+
+def test_a_texture_has_the_gram_matrices_of_its_source(narrow_vgg, artwork):
+    result = reconstruct_style(artwork, vgg=narrow_vgg, size=36, steps=200)
+    first = noise(0, *result.image.shape[:2])
+    assert gram_distance(narrow_vgg, result.image, artwork) < 0.2 * gram_distance(narrow_vgg, first, artwork)
+    assert not result.terms.content
+
+
+def test_a_texture_can_have_another_size(narrow_vgg, artwork):
+    result = reconstruct_style(artwork, ("conv1_1",), vgg=narrow_vgg, size=72, style_scale=0.5, steps=3)
+    assert result.image.shape == (72, 66, 3)
+
+
+def test_a_seamless_texture_does_not_know_where_it_begins():
+    """Shifted round by the stride of the deepest layer, its losses stay the same; those of one with edges do not."""
+    parameters = random_parameters("vgg16", 0, (4, 4, 4, 4, 4))
+    generator = np.random.default_rng(3)
+    source = resize(generator.random((12, 12, 3)).astype(np.float32), 48, 48).clip(0, 1)
+    result = reconstruct_style(source, vgg=build_vgg(parameters, padding="circular"), seamless=True, size=45, steps=30)
+    assert result.image.shape == (48, 48, 3)
+
+    def change(padding):
+        vgg = build_vgg(parameters, padding=padding)
+        grams, moved = (
+            stylejax.style_targets(vgg, jnp.asarray(x), PAPER) for x in (result.image, np.roll(result.image, 16, 1))
+        )
+        return max(float(jnp.abs(grams[n] - moved[n]).max() / jnp.abs(grams[n]).max()) for n in PAPER)
+
+    assert change("circular") < 1e-4 < 1e-2 < change("zeros")
+
+
+def test_unknown_layers_are_refused(narrow_vgg, photo):
+    with pytest.raises(InputError, match="unknown layer 'conv6_1'"):
+        reconstruct_content(photo, "conv6_1", vgg=narrow_vgg)
+
+
+# The command line
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generator = np.random.default_rng(0)
+    Pillow.fromarray(generator.integers(0, 256, (40, 48, 3), np.uint8)).save(tmp_path / "c.png")
+    save_parameters(tmp_path / "narrow.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
+    quick = ["-o", "o.png", "--weights", "narrow.h5", "--size", "32", "--steps", "3"]
+    return lambda *words: main(["reconstruct", *words, *quick])
+
+
+def test_content_says_how_near_it_came(run, capsys: pytest.CaptureFixture[str]):
+    assert run("content", "c.png", "--layer", "relu1_2") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("PSNR ") and said.splitlines()[0].endswith(" dB")
+    assert read_image("o.png").shape == (27, 32, 3)
+
+
+def test_style_makes_seamless_textures(run):
+    assert run("style", "c.png", "--layers", "conv1_1,conv3_1", "--seamless") == 0
+    assert read_image("o.png").shape == (28, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("content c.png --layer conv9_9", "unknown layer 'conv9_9'"),
+        ("content c.png --layer conv5_4 --init missing.png", "missing.png does not exist"),
+        ("content missing.png --layer conv1_1", "missing.png does not exist"),
+        ("content c.png", "Missing from stylejax reconstruct content: --layer"),
+        ("style c.png --layers ,", "--style-layers is (); it should be one or more different layers"),
+        ("style c.png --style-scale 0", "--style-scale is 0.0; it should be a number above 0"),
+        ("style c.png --style-scale 0.2", "too small"),
+        ("texture c.png", "Available subcommands: content, style"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(run, capsys: pytest.CaptureFixture[str], words: str, reason: str):
+    assert run(*words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("stylejax: error: ") and not Path("o.png").exists()
+    assert reason in error or (reason == "too small" and "pixels" in error)
+
+
+# Real features
+
+
+@pytest.fixture(scope="module")
+def real() -> tuple[stylejax.VGG, np.ndarray]:
+    pytest.importorskip("sklearn", reason="the photograph comes with scikit-learn")
+    from stylejax.demo import photograph
+
+    return stylejax.build_vgg(stylejax.resolve("vgg16")[0]), resize(read_image(photograph()), 96, 96)
+
+
+@pytest.mark.slow
+def test_the_deeper_the_layer_the_less_of_the_pixels_it_keeps(real):
+    vgg, image = real
+    found = [psnr(reconstruct_content(image, n, vgg=vgg, size=96, steps=150).image, image) for n in PAPER]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 45 and found[-1] < 20
+
+
+@pytest.mark.slow
+def test_a_real_texture_is_within_two_per_cent_of_noise(real):
+    vgg, image = real
+    result = reconstruct_style(image, vgg=vgg, size=96, steps=300)
+    assert gram_distance(vgg, result.image, image) < 0.02 * gram_distance(vgg, noise(0, 96, 96), image)
