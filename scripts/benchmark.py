@@ -22,7 +22,7 @@ import stylejax
 from stylejax.config import TransferConfig
 from stylejax.demo import photograph
 from stylejax.images import resize
-from stylejax.transfer import loss_weights, noise
+from stylejax.scales import loss_weights, noise
 from stylejax.vgg import Parameters, block
 
 CONFIG = TransferConfig()

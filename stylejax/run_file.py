@@ -22,7 +22,8 @@ from stylejax.images import replace_atomically
 from stylejax.objective import Terms
 from stylejax.optimize import Run
 from stylejax.parameterize import encode
-from stylejax.transfer import Checkpoint, content_size, minimizer_of, scales_of
+from stylejax.scales import content_size, scales_of
+from stylejax.transfer import Checkpoint, minimizer_of
 
 FORMAT = "stylejax run 1"
 

@@ -1,8 +1,7 @@
 """Style transfer: the content of one image with the style of others, from coarse to fine."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,17 +11,14 @@ from jax.typing import ArrayLike
 
 from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
-from stylejax.images import Picture, fit, read_image, resize
+from stylejax.images import Picture, resize
 from stylejax.memory import available_bytes, check_memory, predicted_bytes
-from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_targets
+from stylejax.objective import Terms, objective
 from stylejax.optimize import Info, Minimizer, Run, adam, lbfgs, lbfgs_zoom, minimize
 from stylejax.parameterize import decode, encode
+from stylejax.scales import content_size, first_image, layers_of, loss_weights, scales_of, style_size, targets_at
 from stylejax.sources import resolve
-from stylejax.types import Scalar
 from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
-
-NOISE = 0.05
-"""Standard deviation of the first noise around middle grey. What the network does not see of it stays in the picture."""
 
 
 class Step(NamedTuple):
@@ -116,7 +112,7 @@ def check_run(
     content_layers = tuple(canonical_layer(name, network) for name in config.content_layers)
     style_layers = tuple(canonical_layer(name, network) for name in config.style_layers)
     config = dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers if styles else ())
-    layers = _layers(config)
+    layers = layers_of(config)
     least = smallest_side(layers)
     sizes = [("content", content, content_size(config, content, config.size))]
     sizes += [("style", shape, style_size(config, shape, config.size)) for shape in styles]
@@ -127,29 +123,6 @@ def check_run(
             _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
     check_memory(lambda size: _needed_bytes(config, network, layers, content, size), available_bytes(), config.size)
     return config
-
-
-def content_size(config: TransferConfig, shape: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Height and width of the picture, and of the content in it, at a scale. To repeat without a seam, its sides divide
-    by all poolings: what they dropped would be missing at the edge."""
-    multiple = smallest_side(_layers(config)) if config.padding == "circular" else 1
-    h, w = fit(shape, side)
-    return max(1, round(h / multiple)) * multiple, max(1, round(w / multiple)) * multiple
-
-
-def style_size(config: TransferConfig, shape: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Height and width of a style at a scale. It is never enlarged, for enlarging adds no strokes."""
-    return fit(shape, max(1, min(round(side * config.style_scale), max(shape[:2]))))
-
-
-def _layers(config: TransferConfig) -> tuple[str, ...]:
-    return (*config.content_layers, *config.style_layers)
-
-
-def noise(seed: int, height: int, width: int) -> Picture:
-    """Gaussian noise around middle grey, the same for the same seed on every machine."""
-    generator = np.random.Generator(np.random.Philox(seed))
-    return (0.5 + NOISE * generator.standard_normal((height, width, 3))).astype(np.float32)
 
 
 def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
@@ -164,29 +137,6 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
             return adam(config.learning_rate)
 
 
-def loss_weights(config: TransferConfig, targets: Targets) -> Terms:
-    """α and β of equation 7 by layer.
-
-    `paper`: α · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β · w_l with w_l = 1/L.
-    Deviation, `relative`: both are divided by the loss of an image without any response, Σ_l ½ mean P² and
-    Σ_l 1/(4N²) Σ A². Then α and β weigh the relative errors of content and style, and mean the same for every size, network
-    and style: these losses grow with the square and the fourth power of the scale of the responses.
-    """
-    alpha, beta, tv = (jnp.float32(w) for w in (config.content_weight, config.style_weight, config.tv_weight))
-    if config.balance == "paper":
-        content = {name: alpha * p.size for name, p in targets.content.items()}
-        return Terms(content, {name: beta / len(targets.style) for name in targets.style}, tv)
-    contents = _sum(0.5 * jnp.mean(p**2) for p in targets.content.values())
-    styles = _sum(jnp.mean(a**2) / 4 for a in targets.style.values())
-    content = {name: alpha / contents for name in targets.content}
-    return Terms(content, {name: beta / styles for name in targets.style}, tv)
-
-
-def _sum(losses: Iterable[Scalar]) -> Scalar:
-    """Not quite zero even for a picture without any response, since weights are divided by it."""
-    return jnp.maximum(sum(losses, jnp.zeros(())), jnp.finfo(jnp.float32).tiny ** 0.5)
-
-
 def _coarse_to_fine(
     content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, watch: "_Watch"
 ) -> Result:
@@ -198,9 +148,9 @@ def _coarse_to_fine(
         h, w = content_size(config, content.shape, side)
         watch.enter(index, (h, w))
         if not watch.resumed:
-            image = _first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
+            image = first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
             image = encode(jnp.asarray(image), config.parameterization)
-        targets = _targets_at(content, styles, vgg, config, side)
+        targets = targets_at(content, styles, vgg, config, side)
         args = (vgg, targets, loss_weights(config, targets))
         minimizer = minimizer_of(config, steps)
         solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
@@ -210,21 +160,6 @@ def _coarse_to_fine(
     assert image is not None and solution is not None
     image = resize(image, *content_size(config, content.shape, config.size)).clip(0, 1)
     return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
-
-
-def scales_of(
-    config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
-) -> tuple[tuple[int, int], ...]:
-    """(longest side, steps) of each scale that has a position left in the deepest layer of every image; the first of them
-    has the steps of those that are left out."""
-    least = smallest_side(_layers(config))
-
-    def deep_enough(side: int) -> bool:
-        sizes = [content_size(config, content, side), *(style_size(config, shape, side) for shape in styles)]
-        return side == config.size or min(min(size) for size in sizes) >= least
-
-    (side, steps), *finer = [(side, n) for side, n in config.schedule() if deep_enough(side)]
-    return ((side, config.steps - sum(n for _, n in finer)), *finer)
 
 
 class _Watch:
@@ -262,33 +197,6 @@ class _Watch:
         """Between two dispatches."""
         if self.keeper:
             self.keeper(Checkpoint(self.scale, run, self.step, self.evaluations))
-
-
-def _first_image(config: TransferConfig, content: Picture, styles: list[Picture], h: int, w: int) -> Picture:
-    match config.init:
-        case "content":
-            return resize(content, h, w)
-        case "style":
-            return resize(styles[0], h, w)
-        case "noise":
-            return noise(config.seed, h, w)
-        case path:
-            return resize(read_image(path), h, w)
-
-
-def _targets_at(content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, side: int) -> Targets:
-    """Targets at one scale."""
-    at_scale = [resize(s, *style_size(config, s.shape, side)) for s in styles]
-    image = resize(content, *content_size(config, content.shape, side))
-    return _targets(vgg, image, at_scale, config.content_layers, config.style_layers)
-
-
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _targets(
-    vgg: VGG, content: Any, styles: list[Any], content_layers: tuple[str, ...], style_layers: tuple[str, ...]
-) -> Targets:
-    grams = blend([style_targets(vgg, style, style_layers) for style in styles]) if styles else {}
-    return Targets(content_targets(vgg, content, content_layers), grams)
 
 
 def _needed_bytes(

@@ -9,7 +9,7 @@ import pytest
 from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
 from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_targets
-from stylejax.transfer import loss_weights
+from stylejax.scales import loss_weights
 from stylejax.vgg import build_vgg, random_parameters
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

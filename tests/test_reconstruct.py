@@ -13,7 +13,7 @@ from stylejax.cli import main
 from stylejax.errors import InputError
 from stylejax.images import read_image, resize
 from stylejax.reconstruct import psnr, reconstruct_content, reconstruct_style
-from stylejax.transfer import noise
+from stylejax.scales import noise
 from stylejax.vgg import build_vgg, random_parameters
 
 PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

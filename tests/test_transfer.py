@@ -13,7 +13,8 @@ from stylejax.checkpoint import save_parameters
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images import resize
-from stylejax.transfer import noise, transfer
+from stylejax.scales import noise
+from stylejax.transfer import transfer
 
 SMALL = {"size": 32, "steps": 12, "scales": "1"}
 
