@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax import cli_reconstruct, cli_weights
+from stylejax import cli_manifest, cli_reconstruct, cli_weights
 from stylejax.cli_resume import Resume
 from stylejax.cli_run import INTERRUPTED, Files, Keeping, run_transfer, say
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
@@ -112,6 +112,7 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
             "transfer": asking(Transfer, config=preset(preset_name(words))),
             "reconstruct": cli_reconstruct.Reconstruct(),
             "resume": asking(Resume),
+            **cli_manifest.VERBS,
             "weights": cli_weights.Weights(),
         }
     union: Any = tyro.conf.OmitSubcommandPrefixes[union_of(verbs)]

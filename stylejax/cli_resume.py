@@ -36,7 +36,7 @@ def _read(path: Path, header: Any) -> tuple[Files, TransferConfig]:
         if (folder / files["weights"]).is_file():
             config["weights"] = str(folder / files["weights"])
         log = files["log"] and folder / files["log"]
-        keeping = Keeping(log=log, checkpoint_every=files["checkpoint_every"])
+        keeping = Keeping(log=log, checkpoint_every=files["checkpoint_every"], metadata=bool(files["metadata"]))
         styles = tuple(folder / name for name in files["styles"])
         # The picture goes where the file is, and nowhere else, whatever is written in it.
         out = folder / Path(files["out"]).name

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -17,8 +18,8 @@ from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.images import Picture
+    from stylejax.manifest import Recipe
     from stylejax.transfer import Checkpoint, Result, Step
-    from stylejax.vgg import Parameters
 
 DONE, INTERRUPTED = 0, 130
 
@@ -32,6 +33,10 @@ class Keeping:
     checkpoint_every: int | None = None
     """Steps between saves of the whole state, from which stylejax resume goes on; 0 for none. Where nothing is said, about
     every 30 seconds."""
+    metadata: bool = True
+    """Write into the picture how it was made; the file OUT.json beside it says the same in any case."""
+    deterministic: bool = False
+    """Have a GPU give the same bits in every run, which costs speed; the CPU does so by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +52,13 @@ class Files:
 def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
     """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
     content, styles = _read_inputs(files, config, fresh=resume is None)
+    if files.keeping.deterministic:
+        from stylejax.machine import deterministic
+
+        deterministic()
     start_jax()
     from stylejax.images import resize
+    from stylejax.manifest import Manifest, embedded, outcome, recipe, write_beside
     from stylejax.progress import RunLog, progress_bar
     from stylejax.reconstruct import psnr
     from stylejax.run_file import Keeper, read_checkpoint, run_file
@@ -58,7 +68,8 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 
     parameters, explanation = resolve(config.weights, config.seed)
     checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles])
-    start = _start(files, config, parameters)
+    made_of = recipe(files.content, files.styles, config, parameters)
+    start = _start(config, made_of)
     checkpoint, before = None, 0.0
     if resume:
         before = _check_same(resume, start)
@@ -79,7 +90,9 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
                 keeper.keep(checkpoint, now=interrupted())
 
             result = transfer(content, styles, vgg=vgg, config=config, callback=watch, keep=keep, resume=checkpoint)
-        _save(files.out, result.image)
+        manifest = Manifest(made_of, outcome(result, time.perf_counter() - run_log.began))
+        _save(files.out, result.image, embedded(manifest) if files.keeping.metadata else "")
+        write_beside(files.out, manifest)
         run_log.end(result)
     if not result.stopped:
         keeper.remove()
@@ -91,12 +104,16 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 def _read_inputs(files: Files, config: TransferConfig, fresh: bool) -> "tuple[Picture, list[Picture]]":
     """The pictures, after all that can be checked without them; a resumed run has its first image, and its log, already."""
     from stylejax.images import check_output, check_writable, read_image
+    from stylejax.manifest import beside, check_beside
 
     log = files.keeping.log
     check_output(files.out)
+    check_beside(files.out)
     if log:
         check_writable(log)
-        _check_apart(log, (files.content, *files.styles, files.out, Path(config.init), Path(config.weights)))
+        _check_apart(
+            log, (files.content, *files.styles, files.out, beside(files.out), Path(config.init), Path(config.weights))
+        )
     if fresh and config.init not in ("content", "noise", "style"):
         read_image(config.init)
     return read_image(files.content), [read_image(path) for path in files.styles]
@@ -111,7 +128,12 @@ def header_of(files: Files, start: dict[str, Any], seconds: float) -> dict[str, 
         seen["weights"] = paths["weights"]
     seen["styles"] = [_seen_from(folder, path) for path in files.styles]
     return {
-        "files": seen | {"out": files.out.name, "checkpoint_every": files.keeping.checkpoint_every},
+        "files": seen
+        | {
+            "out": files.out.name,
+            "checkpoint_every": files.keeping.checkpoint_every,
+            "metadata": files.keeping.metadata,
+        },
         "start": start,
         "seconds": seconds,
     }
@@ -140,25 +162,25 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _save(out: Path, image: "Picture") -> None:
+def _save(out: Path, image: "Picture", text: str) -> None:
     """Writes the picture or, where that has become impossible since it was checked, elsewhere, and tells the place."""
     from stylejax.images import write_image
 
     try:
-        return write_image(out, image)
+        return write_image(out, image, text)
     except InputError as error:
         for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
             other = folder / f"{out.stem}-{secrets.token_hex(4)}{out.suffix}"
-            if _written(other, image):
+            if _written(other, image, text):
                 raise InputError(f"{error}; the picture was saved as {other}") from None
         raise
 
 
-def _written(path: Path, image: "Picture") -> bool:
+def _written(path: Path, image: "Picture", text: str) -> bool:
     from stylejax.images import write_image
 
     try:
-        write_image(path, image)
+        write_image(path, image, text)
     except InputError:
         return False
     return True
@@ -175,26 +197,14 @@ def start_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _start(files: Files, config: TransferConfig, parameters: "Parameters") -> dict[str, Any]:
+def _start(config: TransferConfig, made_of: "Recipe") -> dict[str, Any]:
     """What the run is made of: config, inputs, network, versions, device."""
-    import hashlib
-
-    from stylejax.checkpoint import parameters_hash
-    from stylejax.progress import environment
-
-    paths = (files.content, *files.styles)
-    inputs = [{"name": p.name, "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths]
-    network = {
-        "network": parameters.network,
-        "source": parameters.source,
-        "sha256": parameters_hash(parameters),
-    }
     return {
         "config": asdict(config),
-        "content": inputs[0],
-        "styles": inputs[1:],
-        "weights": network,
-        **environment(),
+        "content": made_of.content._asdict(),
+        "styles": [style._asdict() for style in made_of.styles],
+        "weights": made_of.weights._asdict(),
+        **made_of.environment,
     }
 
 

@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
 from stylejax.errors import InputError
+from stylejax.picture_text import save_options
 
 FORMATS = {
     ".png": "PNG",
@@ -96,8 +97,9 @@ def check_writable(target: Path) -> None:
         raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
 
 
-def write_image(path: str | os.PathLike[str], image: Picture) -> None:
+def write_image(path: str | os.PathLike[str], image: Picture, text: str = "") -> None:
     """Writes an image, clipped to [0, 1] and rounded to 8 bits, tagged as sRGB; JPEG at quality 95 without subsampling.
+    The file carries `text`, which is ASCII, where its kind has a place for it.
 
     The file appears whole or not at all.
     """
@@ -106,6 +108,7 @@ def write_image(path: str | os.PathLike[str], image: Picture) -> None:
     levels = np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
     kind = FORMATS[target.suffix.lower()]
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}.get(kind, {})
+    options = options | save_options(kind, text)
     buffer = io.BytesIO()
     try:
         Pillow.fromarray(levels).save(buffer, kind, icc_profile=_srgb_profile(), **options)

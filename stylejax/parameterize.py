@@ -54,7 +54,8 @@ def encode(image: Image, kind: Parameterization) -> Encoded:
 def decode(encoded: Encoded) -> Image:
     """The image."""
     match encoded:
-        case Pyramid((finest, *coarser)):
+        case Pyramid(levels):
+            finest, *coarser = levels
             enlarged = (jax.image.resize(z, finest.shape, "linear") for z in coarser)
             return finest + sum(SHARE**k * z for k, z in enumerate(enlarged, 1))
         case Sigmoid(logits):

@@ -383,7 +383,7 @@ def test_a_picture_is_made_and_said_so(run, folder: Path, capsys: pytest.Capture
     assert run() == 0
     assert read_image("out.png").shape == (27, 32, 3)
     assert capsys.readouterr().out.startswith("out.png: 32×27, loss ")
-    assert sorted(path.name for path in folder.iterdir()) == ["c.png", "out.png", "s.png", "t.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["c.png", "out.json", "out.png", "s.png", "t.png"]
 
 
 def test_the_log_says_what_was_run(run, folder: Path, weights: Path):
@@ -591,7 +591,7 @@ def test_the_demo_prints_the_command_it_stands_for(
     assert same.config == demo.config
     assert main(command) == 0
     assert (folder / "my demo" / "picture.png").read_bytes() == first
-    assert sorted(os.listdir("my demo")) == ["painting.png", "photograph.png", "picture.png"]
+    assert sorted(os.listdir("my demo")) == ["painting.png", "photograph.png", "picture.json", "picture.png"]
 
 
 def test_the_demo_does_not_write_into_a_file(small_painting, folder: Path, capsys: pytest.CaptureFixture[str]):

@@ -10,10 +10,34 @@ import stylejax
 PACKAGE = Path(stylejax.__file__).parent
 LEVELS = (
     ("types", "errors", "config"),
-    ("images", "winograd", "vgg", "losses", "matlab", "memory", "curvature", "optimize", "painting"),
+    (
+        "images",
+        "winograd",
+        "vgg",
+        "losses",
+        "matlab",
+        "memory",
+        "curvature",
+        "optimize",
+        "parameterize",
+        "picture_text",
+        "strict_json",
+        "sheet",
+        "painting",
+    ),
     ("checkpoint", "normalize", "layouts", "convert", "sources", "objective"),
-    ("transfer", "reconstruct", "demo", "progress"),
-    ("cli_words", "cli_run", "cli_reconstruct", "cli_weights", "cli", "__main__"),
+    (
+        "scales",
+        "transfer",
+        "reconstruct",
+        "run_file",
+        "machine",
+        "manifest",
+        "repeat",
+        "demo",
+        "progress",
+    ),
+    ("cli_words", "cli_run", "cli_resume", "cli_manifest", "cli_reconstruct", "cli_weights", "cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

@@ -186,10 +186,10 @@ def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monk
     monkeypatch.chdir(elsewhere)
     write = images.write_image
 
-    def taken_away(path, image):
+    def taken_away(path, image, text):
         if gone.exists():
             gone.rmdir()
-        write(path, image)
+        write(path, image, text)
 
     monkeypatch.setattr(images, "write_image", taken_away)
     assert main(words(folder, "gone/out.png", 2, "--checkpoint-every", "0")) == 2

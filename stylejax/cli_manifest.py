@@ -1,0 +1,165 @@
+"""A picture that was made here knows how: repeat its run, or see whether the repeat is the same."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from stylejax.cli_run import DONE, Files, Keeping, run_transfer, say, start_jax
+from stylejax.cli_words import asking
+from stylejax.errors import InputError
+
+if TYPE_CHECKING:
+    from stylejax.images import Picture
+    from stylejax.manifest import Manifest
+    from stylejax.repeat import Inputs
+
+DIFFERENT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """The inputs of the run, where they are not found by their names beside the picture or in the current folder."""
+
+    content: Path | None = None
+    """The content."""
+    style: tuple[Path, ...] = ()
+    """All styles, in their order."""
+    init: Path | None = None
+    """The first image, if it was a file."""
+    weights: str | None = None
+    """The network: auto, vgg19, vgg16, random, or a weights FILE."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """Make the picture OUT again, from what it says of itself. Every input is checked by its hash."""
+
+    picture: Annotated[Positional[Path], arg(metavar="OUT")]
+    """A picture that stylejax made."""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """The file to write; where nothing is said OUT-rerun, of the same kind, if there is none yet."""
+    named: OmitArgPrefixes[Named] = Named()
+    keeping: OmitArgPrefixes[Keeping] = Keeping()
+
+    def __call__(self) -> int:
+        """Nothing that the manifest names is written: not even where OUT-rerun is one of its inputs."""
+        from stylejax.manifest import read
+
+        manifest = read(self.picture)
+        _determined(manifest)
+        inputs = _inputs(manifest, self.picture, self.named)
+        out = _apart(self.picture, self.out, inputs)
+        if manifest.outcome.stopped:
+            made, all_ = manifest.outcome.steps, manifest.recipe.config.steps
+            say(f"note: {self.picture} was interrupted after {made} of {all_} steps; this run goes on to the end")
+        files = Files(content=inputs.content, styles=inputs.styles, out=out, keeping=self.keeping)
+        return run_transfer(files, inputs.config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Repeat the run of the picture OUT, and say whether the result is the same bit for bit (exit code 0) or how far
+    from it, and what is different here (1). Nothing is written."""
+
+    picture: Annotated[Positional[Path], arg(metavar="OUT")]
+    """A picture that stylejax made."""
+    named: OmitArgPrefixes[Named] = Named()
+
+    def __call__(self) -> int:
+        """One line, on standard output."""
+        from stylejax.images import read_image
+        from stylejax.manifest import levels, read
+        from stylejax.repeat import is_as_made, is_lossless
+
+        manifest, pixels = read(self.picture), levels(read_image(self.picture))
+        if not is_as_made(pixels, manifest, is_lossless(self.picture)):
+            print(f"{self.picture}: changed since it was made; its pixels are not those that its manifest tells of")
+            return DIFFERENT
+        _determined(manifest)
+        start_jax()
+        image = _repeat(manifest, _inputs(manifest, self.picture, self.named))
+        return _compare(self.picture, pixels, image, manifest)
+
+
+def _inputs(manifest: "Manifest", picture: Path, named: Named) -> "Inputs":
+    from stylejax.repeat import Given, inputs_of
+
+    return inputs_of(manifest, picture, Given(named.content, named.style, named.init, named.weights))
+
+
+def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
+    """Where to write. A name that nobody typed takes no other file's place, and no name that of what is read."""
+    target = out or picture.with_name(f"{picture.stem}-rerun{picture.suffix}")
+    if out is None and target.exists():
+        raise InputError(f"{target} exists; name another file with -o")
+    read = (picture, inputs.content, *inputs.styles, Path(inputs.config.init), Path(inputs.config.weights))
+    if target.resolve() in [path.resolve() for path in read]:
+        raise InputError(f"can not write {target}: the run is made from it; name another file with -o")
+    return target
+
+
+def _determined(manifest: "Manifest") -> None:
+    """What was made with `--deterministic` is repeated so."""
+    from stylejax.machine import deterministic, is_deterministic
+
+    if is_deterministic(manifest.recipe.environment["xla_flags"]):
+        deterministic()
+
+
+def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
+    """The same run, in memory. One that was interrupted is repeated as far as it went."""
+    from stylejax.images import read_image
+    from stylejax.progress import progress_bar
+    from stylejax.sources import resolve
+    from stylejax.transfer import check_run, transfer
+    from stylejax.vgg import build_vgg
+
+    config = inputs.config
+    content, styles = read_image(inputs.content), [read_image(path) for path in inputs.styles]
+    parameters, _ = resolve(config.weights, config.seed)
+    check_run(config, parameters.network, content.shape, [style.shape for style in styles])
+    vgg = build_vgg(parameters, config.pooling, padding=config.padding)
+    with progress_bar() as bar:
+
+        def watch(step: Any) -> bool:
+            bar(step)
+            return step.step >= manifest.outcome.steps
+
+        return transfer(content, styles, vgg=vgg, config=config, callback=watch).image
+
+
+def _compare(picture: Path, pixels: Any, image: "Picture", manifest: "Manifest") -> int:
+    """The pixels of the picture with those of the repeat, both as a file of that kind keeps them."""
+    from stylejax.images import read_image, write_image
+    from stylejax.machine import differences, environment
+    from stylejax.manifest import levels, pixels_hash
+    from stylejax.repeat import difference
+
+    with tempfile.TemporaryDirectory() as folder:
+        again = Path(folder) / f"repeat{picture.suffix}"
+        write_image(again, image)
+        repeated = levels(read_image(again))
+    changed = differences(manifest.recipe.environment, environment())
+    here = f"here {', '.join(changed)}" if changed else "nothing that the manifest records is different here"
+    proven = pixels_hash(levels(image)) == manifest.outcome.sha256
+    apart = difference(pixels, repeated) if repeated.shape == pixels.shape else None
+    if apart and apart.most == 0 and proven:
+        print(f"{picture}: the repeat is the same bit for bit{f'; {here}' if changed else ''}")
+        return DONE
+    print(f"{picture}: the repeat differs: {_how_far(apart, proven)}; {here}")
+    return DIFFERENT
+
+
+def _how_far(apart: Any, proven: bool) -> str:
+    if apart is None:
+        return "it has another size"
+    far = f"at most {apart.most} of 255 levels, {apart.mean:.2g} on average, {apart.share:.2%} of the values"
+    if proven:
+        return f"{far}, though its pixels before they were compressed are the same"
+    return far if apart.most else "not in the file, but in its pixels before they were compressed"
+
+
+VERBS: dict[str, Any] = {"rerun": asking(Rerun), "verify": asking(Verify)}

@@ -1,0 +1,275 @@
+"""What was run, with what, and its proof: a record that lies in every picture, and beside it as JSON.
+
+It says what is needed to make the picture again, and how to know that it is the same. It holds names of files and their
+hashes, but no folder of the user's machine. A picture comes from anywhere, so what is read from one is checked field by field.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from stylejax import strict_json as strict
+from stylejax.checkpoint import parameters_hash
+from stylejax.config import TransferConfig
+from stylejax.errors import InputError
+from stylejax.images import Picture, write_atomically
+from stylejax.machine import environment
+from stylejax.picture_text import LARGEST, read_text
+from stylejax.sources import DOWNLOADS
+from stylejax.transfer import Result
+from stylejax.vgg import Parameters
+
+FORMAT = "stylejax-manifest 1"
+
+FIRST_IMAGES = ("content", "noise", "style")
+"""What `init` may be but the name of a file."""
+
+NETWORKS = ("auto", "random", *DOWNLOADS)
+"""What `weights` may be but the name of a file."""
+
+
+class File(NamedTuple):
+    """A file by its name, without its folder; without a hash if it could be read only once, as a pipe."""
+
+    name: str
+    sha256: str | None
+
+
+class Network(NamedTuple):
+    """The numbers of a network by their hash, where they came from, and the name of their file if one was given."""
+
+    network: str
+    source: str
+    sha256: str
+    file: str | None
+
+
+class Recipe(NamedTuple):
+    """What a run is made of. Where `init` or `weights` of the config is a file, its name alone is left there."""
+
+    config: TransferConfig
+    content: File
+    styles: tuple[File, ...]
+    init: File | None
+    weights: Network
+    environment: dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What came out: losses by layer before their weights, what it took, and SHA-256 of the pixels, rows of RGB in 8 bits."""
+
+    loss: float | None
+    losses: dict[str, Any]
+    steps: int
+    evaluations: int
+    stopped: bool
+    seconds: float | None
+    width: int
+    height: int
+    sha256: str
+
+
+class Manifest(NamedTuple):
+    """What was run, and its proof."""
+
+    recipe: Recipe
+    outcome: Outcome
+
+
+def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parameters: Parameters) -> Recipe:
+    """What the run of these files is made of, on this machine."""
+    init = None if config.init in FIRST_IMAGES else file_of(Path(config.init))
+    file = None if config.weights in NETWORKS else plain_name(Path(config.weights))
+    named = dataclasses.replace(config, init=init.name if init else config.init, weights=file or config.weights)
+    source = re.sub(r"\S*[/\\]", "", parameters.source)
+    weights = Network(parameters.network, source, parameters_hash(parameters), file)
+    return Recipe(named, file_of(content), tuple(file_of(path) for path in styles), init, weights, environment())
+
+
+def outcome(result: Result, seconds: float) -> Outcome:
+    """What the run gave."""
+    h, w = result.image.shape[:2]
+    losses = {name: _plain(value) for name, value in result.terms._asdict().items()}
+    counts = (result.steps, result.evaluations, result.stopped, round(seconds, 3))
+    return Outcome(_plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image)))
+
+
+def file_of(path: Path) -> File:
+    """Name and hash of a file. A pipe is not read again, for nothing would come."""
+    if not path.is_file():
+        return File(plain_name(path), None)
+    with path.open("rb") as file:
+        return File(plain_name(path), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def plain_name(path: Path) -> str:
+    """The last part of a path, without what other systems take for a folder or a drive."""
+    name = re.sub(r"^([A-Za-z]):", r"\1_", path.name.replace("\\", "_"))
+    return "_" if name in ("", ".", "..") else name
+
+
+def levels(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
+    """An image as it is written: clipped to [0, 1] and rounded to 8 bits."""
+    return np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
+
+
+def pixels_hash(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+    """SHA-256 of the pixels, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def embedded(manifest: Manifest) -> str:
+    """The text for the picture itself, in ASCII. The seconds are left to the file beside it: the same run on the same machine
+    gives the same picture, byte for byte."""
+    return encode(manifest._replace(outcome=manifest.outcome._replace(seconds=None)))
+
+
+def encode(manifest: Manifest, indent: int | None = None) -> str:
+    """The manifest as JSON, in ASCII."""
+    return json.dumps({"format": FORMAT, **_plain(manifest)}, allow_nan=False, indent=indent)
+
+
+def decode(text: str, name: str) -> Manifest:
+    """The manifest of a JSON text from `name`. Raises `InputError` for anything but a whole and sound manifest."""
+    try:
+        if len(text) > LARGEST:
+            raise InputError(f"it has {len(text):,} characters, more than the {LARGEST:,} of any run")
+        value = strict.parse(text)
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise InputError(f"it does not say that its format is {FORMAT!r}")
+        manifest = _manifest()({key: v for key, v in value.items() if key != "format"}, "")
+        return _consistent(manifest)
+    except InputError as error:
+        raise InputError(f"the manifest of {name} can not be used: {error}") from None
+
+
+def read(picture: Path) -> Manifest:
+    """The manifest that a picture carries or, where it carries none, that lies beside it.
+
+    Raises `InputError` if there is none, and for one that is not sound.
+    """
+    if (found := read_text(picture)) is not None:
+        return decode(found, str(picture))
+    path = beside(picture)
+    if not path.is_file():
+        raise InputError(
+            f"{picture} has no manifest, and there is no {path.name} beside it: it was not made by stylejax, or another "
+            "program wrote it anew"
+        )
+    return decode(_read_beside(path), str(path))
+
+
+def beside(out: Path) -> Path:
+    """Where the manifest of a picture lies: OUT.json for OUT.png."""
+    return out.with_suffix(".json")
+
+
+def check_beside(out: Path) -> None:
+    """Raises `InputError` where the manifest's file would take the place of one that is no manifest."""
+    path = beside(out)
+    if path.is_dir() or path.is_file() and not _is_manifest(path):
+        raise InputError(f"can not write {path}: something else has that name; move it, or give the picture another")
+
+
+def write_beside(out: Path, manifest: Manifest) -> None:
+    """Writes the manifest beside its picture, whole or not at all."""
+    write_atomically(beside(out), encode(manifest, indent=1).encode("ascii") + b"\n")
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        value = strict.parse(_read_beside(path))
+    except InputError:
+        return False
+    return isinstance(value, dict) and str(value.get("format")).startswith(FORMAT.split()[0])
+
+
+def _read_beside(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST + 1).decode("utf-8", "replace")
+    except OSError as error:
+        raise InputError(f"{path} can not be read: {error.strerror}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON; a number that is not finite becomes null."""
+    if isinstance(value, TransferConfig):
+        return _plain(dataclasses.asdict(value))
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return float(value) if math.isfinite(value) else None
+
+
+def _consistent(manifest: Manifest) -> Manifest:
+    """A name of a file and its entry are there together, or neither is."""
+    config, init, weights = manifest.recipe.config, manifest.recipe.init, manifest.recipe.weights
+    if init is None and config.init not in FIRST_IMAGES:
+        raise InputError(f"recipe.config.init is {config.init!r}, and recipe.init does not say which file that is")
+    if weights.file is None and config.weights not in NETWORKS:
+        raise InputError(
+            f"recipe.config.weights is {config.weights!r}, and recipe.weights does not say which file that is"
+        )
+    return manifest
+
+
+def _name(value: Any, where: str) -> str:
+    name = strict.text(255)(value, where)
+    if not name or name in (".", "..") or "\0" in name or plain_name(Path(name)) != name:
+        raise InputError(f"{where} is {name[:60]!r}; it should be the name of a file, without a folder")
+    return name
+
+
+@functools.cache
+def _manifest() -> strict.Check:
+    """What a manifest must look like."""
+    sha256 = strict.matching("[0-9a-f]{64}", "a SHA-256 in hexadecimal")
+    file = strict.record(File, name=_name, sha256=strict.optional(sha256))
+    known = strict.table(strict.either(strict.whole(), strict.line))
+    surroundings = strict.record(
+        dict, versions=known, device=known, machine=known, xla_flags=strict.line, precision=strict.line
+    )
+    by_layer = strict.table(strict.optional(strict.number))
+    made_of = strict.record(
+        Recipe,
+        config=strict.dataclass_of(TransferConfig),
+        content=file,
+        styles=strict.many(file, 10_000),
+        init=strict.optional(file),
+        weights=strict.record(
+            Network,
+            network=strict.one_of(*DOWNLOADS),
+            source=strict.line,
+            sha256=sha256,
+            file=strict.optional(_name),
+        ),
+        environment=surroundings,
+    )
+    came_out = strict.record(
+        Outcome,
+        loss=strict.optional(strict.number),
+        losses=strict.record(dict, content=by_layer, style=by_layer, tv=strict.optional(strict.number)),
+        steps=strict.whole(),
+        evaluations=strict.whole(),
+        stopped=strict.truth,
+        seconds=strict.optional(strict.number),
+        width=strict.whole(1, 10**9),
+        height=strict.whole(1, 10**9),
+        sha256=sha256,
+    )
+    return strict.record(Manifest, recipe=made_of, outcome=came_out)

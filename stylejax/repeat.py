@@ -1,0 +1,126 @@
+"""A run from its manifest alone: its inputs, found by name and known by their hashes; and two pictures compared."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from stylejax.checkpoint import parameters_hash
+from stylejax.config import TransferConfig
+from stylejax.errors import InputError
+from stylejax.images import FORMATS, MAX_BYTES
+from stylejax.manifest import File, Manifest, Recipe, file_of, pixels_hash
+from stylejax.sources import resolve, weights_folder
+
+LOSSY = ("JPEG", "WEBP")
+"""Kinds whose pixels are not those that were written."""
+
+
+class Given(NamedTuple):
+    """Inputs that the user names himself; None, or none, for those to be found by name."""
+
+    content: Path | None = None
+    styles: tuple[Path, ...] = ()
+    init: Path | None = None
+    weights: str | None = None
+
+
+class Inputs(NamedTuple):
+    """The files of a run, and its config, in which `init` and `weights` are paths if they are files."""
+
+    content: Path
+    styles: tuple[Path, ...]
+    config: TransferConfig
+
+
+class Difference(NamedTuple):
+    """How far two pictures are apart, in levels of 8 bits: at most, on average, and the share of values that differ."""
+
+    most: int
+    mean: float
+    share: float
+
+
+def inputs_of(manifest: Manifest, picture: Path, given: Given) -> Inputs:
+    """The inputs of the run that made `picture`: those given, else beside the picture or in the current folder by name.
+
+    Each is taken only if it has the hash that the manifest says. Raises `InputError` for one that is missing or another.
+    """
+    made_of, folders = manifest.recipe, (picture.absolute().parent, Path.cwd())
+    if given.styles and len(given.styles) != len(made_of.styles):
+        raise InputError(f"{picture} was made from {len(made_of.styles)} styles; --style names {len(given.styles)}")
+    content = _find("--content", made_of.content, given.content, folders)
+    styles = given.styles or (None,) * len(made_of.styles)
+    found = tuple(_find("--style", file, path, folders) for file, path in zip(made_of.styles, styles, strict=True))
+    config = dataclasses.replace(made_of.config, weights=_weights(made_of, given.weights, folders))
+    if made_of.init:
+        config = dataclasses.replace(config, init=str(_find("--init", made_of.init, given.init, folders)))
+    return Inputs(content, found, config)
+
+
+def is_lossless(picture: Path) -> bool:
+    """Whether a file of this name keeps every pixel. Raises `InputError` for a name that no picture is written to."""
+    if picture.suffix.lower() not in FORMATS:
+        raise InputError(f"the name of {picture} should end in one of {' '.join(FORMATS)}, as it was written")
+    return FORMATS[picture.suffix.lower()] not in LOSSY
+
+
+def is_as_made(pixels: UInt8[np.ndarray, "h w 3"], manifest: Manifest, lossless: bool) -> bool:
+    """Whether a picture as it was read can be the one that its manifest tells of: by its pixels, or else by its size."""
+    size = (manifest.outcome.height, manifest.outcome.width)
+    return pixels.shape[:2] == size and (not lossless or pixels_hash(pixels) == manifest.outcome.sha256)
+
+
+def difference(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]) -> Difference:
+    """How far two pictures of one size are apart."""
+    apart = np.abs(a.astype(np.int16) - b)
+    return Difference(int(apart.max()), float(apart.mean()), float((apart > 0).mean()))
+
+
+def _find(option: str, file: File, given: Path | None, folders: Sequence[Path]) -> Path:
+    what, remedy = f"the {option.lstrip('-')} {file.name!r}", f"give the right one with {option} FILE"
+    if file.sha256 is None:
+        if given is None:
+            raise InputError(f"{what} was read from no ordinary file; {remedy}")
+        return given
+
+    def is_it(path: Path) -> bool:
+        return path.stat().st_size <= MAX_BYTES and file_of(path).sha256 == file.sha256
+
+    return _first(is_it, what, remedy, file.name, given, folders)
+
+
+def _first(
+    is_it: Callable[[Path], bool], what: str, remedy: str, name: str, given: Path | None, folders: Sequence[Path]
+) -> Path:
+    """The first file of that name that `is_it`; of one that is given, that one or none."""
+    places = [given] if given else [folder / name for folder in folders]
+    there = [path for path in places if path.is_file()]
+    for path in there:
+        if is_it(path):
+            return path
+    if there:
+        raise InputError(f"{there[0]} is not {what} that the picture was made from: its hash is another; {remedy}")
+    where = f"{given} does not exist" if given else f"{what} is neither beside the picture nor in the current folder"
+    raise InputError(f"{where}; {remedy}")
+
+
+def _weights(made_of: Recipe, given: str | None, folders: Sequence[Path]) -> str:
+    """What `resolve` finds the numbers of the network by, which must have the hash of the manifest."""
+    network, remedy = made_of.weights, "give the right ones with --weights FILE"
+
+    def is_it(weights: str | Path) -> bool:
+        return parameters_hash(resolve(str(weights), made_of.config.seed)[0]) == network.sha256
+
+    if given is None and network.file:
+        what = f"the weights file {network.file!r}"
+        return str(_first(is_it, what, remedy, network.file, None, (*folders, weights_folder().absolute())))
+    weights = given or ("random" if made_of.config.weights == "random" else network.network)
+    if not is_it(weights):
+        raise InputError(
+            f"the weights {weights} are not the {network.network} that the picture was made with ({network.source}); {remedy}"
+        )
+    return weights

@@ -1,0 +1,120 @@
+"""What decides the last digits: said without paths, and fixed before it is too late."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from stylejax import machine
+from stylejax.errors import InputError
+
+
+def test_the_environment_is_that_of_jax(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false --xla_dump_to=/home/me/dumps")
+    now = machine.environment()
+    assert now["versions"]["jax"] == jax.__version__ and now["versions"]["python"] in sys.version
+    device = jax.devices()[0]
+    told = {"backend": "cpu", "kind": device.device_kind, "count": jax.device_count()}
+    assert now["device"] | told == now["device"]
+    assert now["machine"]["cores"] == len(os.sched_getaffinity(0))
+    assert now["xla_flags"] == "--xla_cpu_enable_fast_math=false --xla_dump_to=…"
+
+
+def test_the_precision_is_that_in_force():
+    assert machine.environment()["precision"] == "default, 32 bits"
+    with jax.default_matmul_precision("highest"), jax.enable_x64(True):
+        assert machine.environment()["precision"] == "highest, 64 bits"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("", ""),
+        ("  --xla_a=true   --xla_b=-1.5e3 ", "--xla_a=true --xla_b=-1.5e3"),
+        ("--xla_dump_to=/home/me/dump", "--xla_dump_to=…"),
+        ("--xla_dump_to=dump", "--xla_dump_to=…"),
+        ("--xla_gpu_cuda_data_dir=cuda", "--xla_gpu_cuda_data_dir=…"),
+        ("--xla_anything=../up", "--xla_anything=…"),
+        (r"--xla_anything=C:\me --xla_on", "--xla_anything=… --xla_on"),
+        ("--xla_anything=~", "--xla_anything=…"),
+        ("/home/me/flags.txt", "…"),
+        ("flags.txt", "…"),
+        ("--xla_disable_hlo_passes=a,b-c", "--xla_disable_hlo_passes=a,b-c"),
+    ],
+)
+def test_no_flag_tells_a_path(flags: str, told: str):
+    assert machine.without_paths(flags) == told
+
+
+def test_differences_are_named():
+    then, now = machine.environment(), machine.environment()
+    assert machine.differences(then, now) == []
+    then["versions"] = then["versions"] | {"jax": "0.9.9", "libtpu": "1"}
+    then["device"] = then["device"] | {"kind": "NVIDIA H100"}
+    assert machine.differences(then, now) == [
+        f"jax 0.9.9 → {jax.__version__}",
+        "libtpu 1 → none",
+        f"device kind NVIDIA H100 → {now['device']['kind']}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "so"),
+    [
+        ("", False),
+        ("--xla_gpu_deterministic_ops=true", True),
+        ("--xla_a=1 --xla_gpu_deterministic_ops", True),
+        ("--xla_gpu_deterministic_ops=true --xla_gpu_deterministic_ops=false", False),
+        ("--xla_gpu_deterministic_ops=false --xla_gpu_deterministic_ops=true", True),
+    ],
+)
+def test_the_last_flag_decides(flags: str, so: bool):
+    assert machine.is_deterministic(flags) is so
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True)
+
+
+STARTED = """
+import os, jax
+from stylejax.errors import InputError
+from stylejax.machine import deterministic, environment
+deterministic()
+deterministic()
+print(jax.numpy.ones(3).sum(), os.environ["XLA_FLAGS"], environment()["xla_flags"])
+deterministic()
+"""
+
+
+def test_the_flag_is_set_before_jax_starts_and_jax_knows_it():
+    done = python(STARTED)
+    flag = "--xla_gpu_deterministic_ops=true"
+    assert (done.returncode, done.stdout) == (0, f"3.0 {flag} {flag}\n"), done.stderr
+    done = python(STARTED, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    assert done.stdout.count(f"--xla_force_host_platform_device_count=2 {flag}") == 2
+
+
+def test_jax_would_not_have_started_with_a_flag_that_it_does_not_know():
+    done = python(STARTED, XLA_FLAGS="--xla_gpu_deterministic_opps=true")
+    assert done.returncode != 0 and "Unknown flag" in done.stderr
+
+
+def test_it_refuses_when_it_is_too_late(monkeypatch: pytest.MonkeyPatch):
+    jax.devices()
+    monkeypatch.setenv("XLA_FLAGS", "")
+    with pytest.raises(
+        InputError, match="too late, for jax has started; set XLA_FLAGS=--xla_gpu_deterministic_ops=true"
+    ):
+        machine.deterministic()
+    assert os.environ["XLA_FLAGS"] == ""
+    monkeypatch.setenv("XLA_FLAGS", machine.DETERMINISTIC)
+    machine.deterministic()
+
+
+def test_it_refuses_where_the_flags_are_in_a_file():
+    done = python("from stylejax.machine import deterministic; deterministic()", XLA_FLAGS="flags.txt")
+    assert "InputError: --deterministic can not be added, for XLA_FLAGS names a file; write --xla_gpu" in done.stderr

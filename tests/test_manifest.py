@@ -1,0 +1,410 @@
+"""The manifest: what it says is so, it tells no folder, it comes back whole, and it believes nobody. And the noise."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+from stylejax import manifest as manifests
+from stylejax.checkpoint import parameters_hash
+from stylejax.config import TransferConfig
+from stylejax.errors import InputError
+from stylejax.images import write_image
+from stylejax.manifest import File, Manifest, Network, decode, encode
+from stylejax.objective import Terms
+from stylejax.scales import noise
+from stylejax.strict_json import parse
+from stylejax.transfer import Result
+from stylejax.vgg import Parameters
+
+CONFIG = TransferConfig(size=32, steps=3, scales="1", style_weight=12.5, content_layers=("conv2_1", "relu3_1"))
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    """As a transfer gives it; its values overshoot [0, 1] and are not in the middle of their levels."""
+    image = np.random.default_rng(1).uniform(-0.1, 1.1, (32, 24, 3)).astype(np.float32)
+    terms = Terms({"conv2_1": 0.25, "conv3_1": np.float32(0.1)}, {"conv1_1": 1e-9}, 0.0)
+    return Result(image, 0.1 + 0.2, terms, 3, 4, False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that stand for inputs; a manifest asks for nothing but their bytes."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for name in ("c.png", "s.png", "t.jpg", "first.png", "net.h5"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path, result: Result, narrow_parameters: Parameters) -> Manifest:
+    """A manifest with everything in it: two styles, a first image, a weights file."""
+    config = dataclasses.replace(CONFIG, init=str(folder / "first.png"), weights=str(folder / "net.h5"))
+    styles = (folder / "s.png", folder / "t.jpg")
+    recipe = manifests.recipe(folder / "c.png", styles, config, narrow_parameters)
+    return Manifest(recipe, manifests.outcome(result, 1.23456))
+
+
+# What it says
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_inputs_are_named_with_their_hashes(made: Manifest, narrow_parameters: Parameters):
+    recipe = made.recipe
+    assert recipe.content == File("c.png", sha256(b"c.png"))
+    assert recipe.styles == (File("s.png", sha256(b"s.png")), File("t.jpg", sha256(b"t.jpg")))
+    assert recipe.init == File("first.png", sha256(b"first.png"))
+    expected = Network("vgg19", narrow_parameters.source, parameters_hash(narrow_parameters), "net.h5")
+    assert recipe.weights == expected
+    assert recipe.config == dataclasses.replace(CONFIG, init="first.png", weights="net.h5")
+
+
+def test_words_are_no_files(folder: Path, narrow_parameters: Parameters):
+    config = dataclasses.replace(CONFIG, init="noise", weights="vgg19")
+    recipe = manifests.recipe(folder / "c.png", (), config, narrow_parameters)
+    assert (recipe.init, recipe.weights.file, recipe.config, recipe.styles) == (None, None, config, ())
+
+
+def test_a_file_that_is_called_like_a_word_is_a_file(tmp_path: Path, narrow_parameters: Parameters):
+    (tmp_path / "noise").write_bytes(b"x")
+    config = dataclasses.replace(CONFIG, init=str(tmp_path / "noise"))
+    recipe = manifests.recipe(tmp_path / "noise", (), config, narrow_parameters)
+    assert recipe.init == File("noise", sha256(b"x")) and recipe.config.init == "noise"
+
+
+def test_the_outcome_is_that_of_the_result(made: Manifest, result: Result):
+    outcome = made.outcome
+    assert (outcome.width, outcome.height, outcome.seconds) == (24, 32, 1.235)
+    assert (outcome.steps, outcome.evaluations, outcome.stopped) == (3, 4, False)
+    assert outcome.loss == result.loss
+    content = {"conv2_1": 0.25, "conv3_1": float(np.float32(0.1))}
+    assert outcome.losses == {"content": content, "style": {"conv1_1": 1e-9}, "tv": 0.0}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_the_hash_is_of_the_pixels_that_are_written(tmp_path: Path, made: Manifest, result: Result, suffix: str):
+    write_image(tmp_path / f"a{suffix}", result.image)
+    with Pillow.open(tmp_path / f"a{suffix}") as image:
+        assert made.outcome.sha256 == sha256(image.convert("RGB").tobytes())
+
+
+def test_a_loss_that_is_not_finite_is_null(made: Manifest, result: Result):
+    terms = result.terms._replace(tv=float("nan"), content={"conv2_1": np.float32("inf")})
+    outcome = manifests.outcome(result._replace(loss=float("inf"), terms=terms), 1.0)
+    assert (outcome.loss, outcome.losses["tv"], outcome.losses["content"]) == (None, None, {"conv2_1": None})
+    again = decode(encode(made._replace(outcome=outcome)), "a.png")
+    assert again.outcome == outcome
+
+
+def test_a_pipe_has_no_hash(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert manifests.file_of(tmp_path / "pipe.png") == File("pipe.png", None)
+
+
+def test_no_path_of_the_machine_is_told(
+    tmp_path: Path, result: Result, narrow_parameters: Parameters, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={tmp_path} --xla_gpu_cuda_data_dir={Path.home()} {Path.cwd()}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    for name in ("c.png", "deep/i.png", "w.h5"):
+        (tmp_path / name).write_bytes(b"x")
+    parameters = narrow_parameters._replace(source=f"converted from {tmp_path}/w.h5 by hand")
+    config = dataclasses.replace(CONFIG, init="deep/../deep/i.png", weights=str(tmp_path / "w.h5"))
+    recipe = manifests.recipe(tmp_path / "deep/../c.png", [Path("./c.png")], config, parameters)
+    text = encode(Manifest(recipe, manifests.outcome(result, 1.0)), indent=1)
+    for path in (tmp_path, Path.home(), Path.cwd(), Path("/tmp"), Path(manifests.__file__).parent.parent):
+        assert len(str(path)) > 1 and str(path) not in text
+    assert "/" not in re.sub(r"s/step|N/A", "", text) and "\\\\" not in text
+    assert recipe.weights.source == "converted from w.h5 by hand"
+
+
+# There and back
+
+
+def test_what_is_encoded_is_decoded(made: Manifest):
+    assert decode(encode(made), "a.png") == made == decode(encode(made, indent=2), "a.png")
+    assert encode(made).isascii() and json.loads(encode(made))["format"] == "stylejax-manifest 1"
+
+
+def test_the_text_for_the_picture_lacks_the_seconds_alone(made: Manifest):
+    assert decode(manifests.embedded(made), "a.png") == made._replace(outcome=made.outcome._replace(seconds=None))
+
+
+ANY_NAME = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=80)
+
+
+@given(name=ANY_NAME, text=st.text(max_size=200))
+@settings(max_examples=100, deadline=None)
+def test_any_file_can_be_named(made: Manifest, name: str, text: str):
+    plain = manifests.plain_name(Path("folder") / name)
+    recipe = made.recipe._replace(content=File(plain, None), config=dataclasses.replace(CONFIG, init=text))
+    named = made._replace(recipe=recipe)
+    assert decode(encode(named), "a.png") == named
+    if not re.search(r"\\|^[A-Za-z]:|^\.*$", name):
+        assert plain == name
+
+
+VALUES = {
+    "size": st.integers(1, 10**9),
+    "steps": st.integers(1, 10**9),
+    "seed": st.integers(0, 2**63 - 1),
+    "style_weight": st.floats(0.1, 1e300),
+    "tv_weight": st.floats(0, 1e-300),
+    "learning_rate": st.floats(5e-324, 1e308),
+    "pooling": st.sampled_from(["avg", "max"]),
+    "padding": st.sampled_from(["zeros", "circular", "reflect", "replicate"]),
+    "style_layers": st.lists(st.text(max_size=20), min_size=1, max_size=16, unique=True).map(tuple),
+}
+
+
+@given(values=st.fixed_dictionaries({}, optional=VALUES))
+@settings(max_examples=100, deadline=None)
+def test_any_config_comes_back(made: Manifest, values: dict[str, Any]):
+    config = TransferConfig(**values)
+    recipe = made.recipe._replace(config=config, init=None, weights=made.recipe.weights._replace(file=None))
+    assert decode(encode(made._replace(recipe=recipe)), "a.png").recipe.config == config
+
+
+def test_every_field_of_the_config_has_a_check(made: Manifest):
+    assert set(json.loads(encode(made))["recipe"]["config"]) == set(TransferConfig.__dataclass_fields__)
+
+
+# Manifests from anywhere
+
+
+def leaves(tree: Any, way: tuple = ()) -> Iterator[tuple]:
+    """The way to every value of a JSON tree, containers too."""
+    yield way
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield from leaves(value, (*way, key))
+
+
+def changed(tree: Any, way: tuple, change: Callable[[Any, Any], None]) -> Any:
+    """The tree after `change(container, key)` of the value at `way`."""
+    tree = inner = deepcopy(tree)
+    for key in way[:-1]:
+        inner = inner[key]
+    change(inner, way[-1])
+    return tree
+
+
+def with_value(made: Manifest, way: str, value: Any) -> str:
+    keys = [int(key) if key.isdecimal() else key for key in way.split(".")]
+    return json.dumps(changed(json.loads(encode(made)), tuple(keys), lambda inner, key: inner.__setitem__(key, value)))
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        decode(text, "a.png")
+    line = str(caught.value)
+    assert line.startswith("the manifest of a.png can not be used: ") and line.isprintable() and len(line) < 600
+    return line
+
+
+NO_NAMES = ["../c.png", "/etc/passwd", "a/b", "a/", "..", ".", "", "a\\b", "C:c.png", "c\0.png", "x" * 256]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+@pytest.mark.parametrize("way", ["content.name", "styles.1.name", "init.name", "weights.file"])
+def test_a_name_that_leads_elsewhere_is_refused(made: Manifest, way: str, name: str):
+    assert "it should be " in refusal(with_value(made, f"recipe.{way}", name))
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "reason"),
+    [
+        ("format", "stylejax-manifest 2", "it does not say that its format is 'stylejax-manifest 1'"),
+        ("recipe", [], "recipe is an array; it should be an object"),
+        ("recipe.config", None, "recipe.config is None; it should be an object"),
+        ("recipe.config.size", "512", "recipe.config.size is '512'; it should be a whole number from 0"),
+        ("recipe.config.size", 512.0, "recipe.config.size is 512.0; it should be a whole number"),
+        ("recipe.config.size", True, "recipe.config.size is True; it should be a whole number"),
+        ("recipe.config.size", 0, "--size is 0; it should be a whole number from 1"),
+        ("recipe.config.steps", 10**30, "recipe.config.steps is 1000000000000000000000000000000; it should"),
+        ("recipe.config.steps", 10**10, "--steps is 10000000000; it should be a whole number from 1 to"),
+        ("recipe.config.seed", -1, "recipe.config.seed is -1; it should be a whole number from 0"),
+        ("recipe.config.style_weight", "1", "recipe.config.style_weight is '1'; it should be a finite number"),
+        ("recipe.config.style_weight", True, "recipe.config.style_weight is True; it should be a finite number"),
+        ("recipe.config.style_weight", 10**400, "it should be a finite number"),
+        ("recipe.config.style_weight", -1, "--style-weight is -1.0; it should be a number of 0 or more"),
+        ("recipe.config.pooling", "mex", "recipe.config.pooling is 'mex'; it should be one of avg, max"),
+        ("recipe.config.pooling", 1, "recipe.config.pooling is 1; it should be one of avg"),
+        ("recipe.config.scales", "1," * 100_000, "it should be a text of at most 1000 characters"),
+        ("recipe.config.style_layers", "conv1_1", "recipe.config.style_layers is 'conv1_1'; it should be an array"),
+        ("recipe.config.style_layers", ["a"] * 101, "it should be an array of at most 100 values"),
+        ("recipe.config.style_layers", [["a"]], "recipe.config.style_layers[0] is an array; it should be a text"),
+        ("recipe.config.execute", "rm", "recipe.config has 'execute', which this version of stylejax does not know"),
+        ("recipe.out", "elsewhere.png", "recipe has 'out', which this version of stylejax does not know"),
+        ("more", 1, "it has 'more', which this version of stylejax does not know"),
+        ("recipe.content.sha256", "0" * 63, "it should be a SHA-256 in hexadecimal"),
+        ("recipe.content.sha256", "0" * 64 + "\n", "it should be a SHA-256 in hexadecimal"),
+        ("recipe.content.sha256", 0, "recipe.content.sha256 is 0; it should be a SHA-256 in hexadecimal"),
+        ("recipe.init", None, "recipe.config.init is 'first.png', and recipe.init does not say which file that is"),
+        ("recipe.weights.file", None, "recipe.config.weights is 'net.h5', and recipe.weights does not say which"),
+        ("recipe.weights.network", "vgg11", "recipe.weights.network is 'vgg11'; it should be one of vgg19, vgg16"),
+        ("recipe.weights.source", "\x1b[2J", "recipe.weights.source is '\\x1b[2J'; it should be a line of text"),
+        ("recipe.environment.versions", {"j\nax": "1"}, "a name in recipe.environment.versions is 'j\\nax'; it should"),
+        ("recipe.environment.versions.jax", [], "recipe.environment.versions.jax is an array; it should be a line"),
+        ("recipe.environment.xla_flags", 3, "recipe.environment.xla_flags is 3; it should be a line of text"),
+        ("recipe.environment.device", {str(i): 1 for i in range(101)}, "an object of at most 100 fields"),
+        ("outcome.stopped", 0, "outcome.stopped is 0; it should be true or false"),
+        ("outcome.width", 0, "outcome.width is 0; it should be a whole number from 1"),
+        ("outcome.losses.style", {"a": "b"}, "outcome.losses.style.a is 'b'; it should be a finite number"),
+    ],
+)
+def test_a_value_that_can_not_be_is_refused(made: Manifest, way: str, value: Any, reason: str):
+    assert reason in refusal(with_value(made, way, value))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is not JSON (Expecting value"),
+        ("{", "it is not JSON"),
+        ("[]", "it does not say that its format"),
+        ("null", "it does not say that its format"),
+        ('{"format": NaN}', "it is not JSON (NaN is no number of JSON)"),
+        ('{"format": -Infinity}', "it is not JSON (-Infinity is no number of JSON)"),
+        ('{"format": 1, "format": 2}', "it is not JSON (a name stands twice in one object)"),
+        ("[" * 200_000, "it is nested too deeply"),
+        ('{"a":' * 100_000, "it is nested too deeply"),
+        ("9" * 500_000, "it is not JSON (Exceeds the limit"),
+        (" " * 2**20 + "1", "it has 1,048,577 characters, more than the 1,048,576 of any run"),
+        ("\ud800", "it is not JSON"),
+    ],
+    ids=lambda value: repr(value[:20]),
+)
+def test_what_is_no_json_is_refused(text: str, reason: str):
+    assert reason in refusal(text)
+
+
+def test_a_name_twice_is_refused_wherever_it_stands(made: Manifest):
+    text = encode(made)
+    assert "a name stands twice" in refusal(text.replace('"size": 32', '"size": 32, "size": 33'))
+
+
+def test_numbers_that_overflow_are_not_finite(made: Manifest):
+    text = encode(made).replace('"style_weight": 12.5', '"style_weight": 1e999')
+    assert "recipe.config.style_weight is inf; it should be a finite number" in refusal(text)
+
+
+def test_whatever_is_missing_is_missed(made: Manifest):
+    tree = json.loads(encode(made))
+    free = ("versions", "device", "machine", "content", "style", "styles", "content_layers", "style_layers")
+    for way in leaves(tree):
+        # What is named freely may be there or not.
+        if way and not (len(way) > 2 and way[-2] in free and way[1] != "content") and way[1:2] != ("styles",):
+            line = refusal(json.dumps(changed(tree, way, lambda inner, key: inner.pop(key))))
+            assert f"{'.'.join(way)} is missing" in line or way == ("format",)
+
+
+STRANGE = [None, True, 0, -1, 1.5, 2**70, "", "x", "/etc/passwd", "../x", "\ud800", "\x1b[0m", [], {}, [[]], {"a": {}}]
+
+
+def test_any_other_value_anywhere_is_taken_or_refused_in_one_line(made: Manifest):
+    tree, taken, refused = json.loads(encode(made)), 0, 0
+    for way in leaves(tree):
+        for value in STRANGE:
+            text = json.dumps(changed({"": tree}, ("", *way), lambda inner, key: inner.__setitem__(key, value))[""])  # noqa: B023
+            try:
+                again = decode(text, "a.png")
+            except InputError as error:
+                refused += 1
+                assert str(error).isprintable()
+            else:
+                taken += 1
+                assert decode(encode(again), "a.png") == again
+    assert refused > 1000 and taken > 100
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_texts_are_taken_or_refused_in_one_line(made: Manifest, seed: int):
+    whole, generator = encode(made), np.random.default_rng(seed)
+    for _ in range(1000):
+        text = list(whole)
+        for place in generator.integers(0, len(text), generator.integers(1, 4)):
+            text[place] = chr(
+                generator.choice([34, 44, 48, 57, 58, 91, 92, 93, 101, 123, 125, int(generator.integers(256))])
+            )
+        try:
+            decode("".join(text), "a.png")
+        except InputError as error:
+            assert "\n" not in str(error) and len(str(error)) < 11_000
+
+
+def test_parse_gives_plain_values():
+    assert parse('{"a": [1, 2.5, "b", null, true]}') == {"a": [1, 2.5, "b", None, True]}
+
+
+# Beside the picture
+
+
+def test_the_file_beside_the_picture(tmp_path: Path, made: Manifest):
+    out = tmp_path / "a.b.png"
+    manifests.check_beside(out)
+    manifests.write_beside(out, made)
+    assert os.listdir(tmp_path) == ["a.b.json"]
+    assert decode((tmp_path / "a.b.json").read_text("utf-8"), "a") == made
+    manifests.check_beside(out)
+    manifests.write_beside(out, made._replace(outcome=made.outcome._replace(steps=9)))
+    assert json.loads((tmp_path / "a.b.json").read_text("utf-8"))["outcome"]["steps"] == 9
+
+
+@pytest.mark.parametrize("content", ["{}", "precious", '{"format": "stylejax-vgg 1"}', "[" * 9999, "\xff\xfe", ""])
+def test_another_file_of_that_name_is_not_replaced(tmp_path: Path, content: str):
+    (tmp_path / "a.json").write_text(content, "latin-1")
+    with pytest.raises(InputError, match=r"can not write .*a.json: something else has that name; move it, or give"):
+        manifests.check_beside(tmp_path / "a.png")
+    (tmp_path / "b.json").mkdir()
+    with pytest.raises(InputError, match="something else has that name"):
+        manifests.check_beside(tmp_path / "b.png")
+
+
+def test_of_two_manifests_the_one_in_the_picture_is_read(tmp_path: Path, made: Manifest):
+    from stylejax.picture_text import save_options
+
+    other = made._replace(outcome=made.outcome._replace(steps=99))
+    image, path = Pillow.new("RGB", (9, 9)), tmp_path / "a.png"
+    image.save(path)
+    with pytest.raises(
+        InputError, match=r"a.png has no manifest, and there is no a.json beside it: it was not made by"
+    ):
+        manifests.read(path)
+    manifests.write_beside(path, other)
+    assert manifests.read(path) == other
+    image.save(path, **save_options("PNG", encode(made)))
+    assert manifests.read(path) == made
+    (tmp_path / "a.json").write_bytes(b"\xff" * 2**21)
+    image.save(path)
+    with pytest.raises(InputError, match=r"the manifest of .*a.json can not be used: it has 1,048,577 characters"):
+        manifests.read(path)
+
+
+# The noise
+
+
+def test_the_noise_is_the_same_on_every_machine():
+    """Golden values: a picture of a seed is the same picture for ever. They are those of NumPy 2.0 and 2.4 on x86-64."""
+    image = noise(20150826, 5, 7)
+    assert image.dtype == np.float32 and image.shape == (5, 7, 3)
+    np.testing.assert_allclose(image[0, 0], [0.526327, 0.399536, 0.515693], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(image[-1, -1], [0.517345, 0.512067, 0.519196], rtol=0, atol=1e-6)
+    expected = "157a42d2510b6e2e566d7e0864e7180ccd06732e25e5d1580be2ffa8410456af"
+    assert sha256(image.astype("<f4").tobytes()) == expected
+    assert noise(0, 3, 2).tobytes() != noise(1, 3, 2).tobytes()
