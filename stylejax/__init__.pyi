@@ -5,6 +5,8 @@ from .config import TransferConfig as TransferConfig
 from .config import preset as preset
 from .convert import read_foreign as read_foreign
 from .errors import InputError as InputError
+from .features import feature_maps as feature_maps
+from .features import maximize as maximize
 from .images import read_image as read_image
 from .images import write_image as write_image
 from .losses import content_loss as content_loss

@@ -16,6 +16,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax import cli_manifest, cli_reconstruct, cli_weights
+from stylejax.cli_features import Features
 from stylejax.cli_resume import Resume
 from stylejax.cli_run import INTERRUPTED, Files, Keeping, run_transfer, say
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
@@ -111,6 +112,7 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
             "demo": Demo(),
             "transfer": asking(Transfer, config=preset(preset_name(words))),
             "reconstruct": cli_reconstruct.Reconstruct(),
+            "features": asking(Features),
             "resume": asking(Resume),
             **cli_manifest.VERBS,
             "weights": cli_weights.Weights(),

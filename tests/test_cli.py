@@ -205,7 +205,7 @@ def test_options_that_can_not_be_are_refused(refused, words: str, reason: str):
         ("transfer c.png s.png", "Missing from stylejax transfer: -o PATH"),
         ("transfer c.png -o out.png", "no STYLE was given"),
         ("transfer -o out.png", "Missing from stylejax transfer: CONTENT"),
-        ("transform c.png s.png", "Available subcommands: demo, transfer, reconstruct, "),
+        ("transform c.png s.png", "Available subcommands: demo, transfer, reconstruct, features, "),
         ("demo --preset paper", "--preset"),
         ("weights convert a.h5", "Missing from stylejax weights convert: -o PATH"),
         ("weights lost", "Available subcommands: list, fetch, convert, normalize, show"),

@@ -30,6 +30,7 @@ LEVELS = (
         "scales",
         "transfer",
         "reconstruct",
+        "features",
         "run_file",
         "machine",
         "manifest",
@@ -37,7 +38,17 @@ LEVELS = (
         "demo",
         "progress",
     ),
-    ("cli_words", "cli_run", "cli_resume", "cli_manifest", "cli_reconstruct", "cli_weights", "cli", "__main__"),
+    (
+        "cli_words",
+        "cli_run",
+        "cli_features",
+        "cli_resume",
+        "cli_manifest",
+        "cli_reconstruct",
+        "cli_weights",
+        "cli",
+        "__main__",
+    ),
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 

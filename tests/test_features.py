@@ -1,0 +1,108 @@
+"""Feature maps, the strongest filters, exciting images; and the command that shows them."""
+
+from pathlib import Path
+
+import numpy as np
+import oracle
+import pytest
+from PIL import Image as Pillow
+
+from stylejax.checkpoint import save_parameters
+from stylejax.cli import main
+from stylejax.errors import InputError
+from stylejax.features import feature_maps, map_picture, maximize, strongest
+from stylejax.images import read_image
+from stylejax.vgg import random_parameters
+
+
+def test_feature_maps_are_the_network_s_responses(narrow_parameters, narrow_vgg, generator):
+    image = generator.random((20, 17, 3)).astype(np.float32)
+    expected = oracle.features(image, narrow_parameters)
+    found = feature_maps(image, ("conv1_2", "relu4_2"), vgg=narrow_vgg)
+    assert list(found) == ["conv1_2", "relu4_2"]
+    for name, layer in (("conv1_2", "conv1_2"), ("relu4_2", "conv4_2")):
+        np.testing.assert_allclose(found[name], expected[layer], atol=1e-5 * np.abs(expected[layer]).max())
+
+
+def test_the_strongest_come_first():
+    features = np.broadcast_to(np.asarray([0.5, 3.0, 0.0, 2.0, 3.0]), (4, 6, 5))
+    assert strongest(features, 3) == [1, 4, 3]
+    assert strongest(features, 99) == [1, 4, 3, 0, 2]
+
+
+def test_a_map_is_shown_in_squares():
+    picture = map_picture(np.asarray([[0.0, 2.0], [1.0, 4.0]]), 4, 6)
+    assert picture.shape == (4, 6, 3)
+    np.testing.assert_array_equal(picture[:2, :3], 0)
+    np.testing.assert_array_equal(picture[2:, 3:], 1)
+    np.testing.assert_array_equal(picture[2:, :3], 0.25)
+    assert map_picture(np.zeros((2, 2)), 4, 4).max() == 0
+
+
+def test_an_exciting_image_excites_and_is_the_same_again(narrow_vgg):
+    number = strongest(feature_maps(np.full((32, 32, 3), 0.5, np.float32), ("conv2_2",), vgg=narrow_vgg)["conv2_2"], 1)[
+        0
+    ]
+    found, again = (maximize("conv2_2", number, vgg=narrow_vgg, size=32, steps=40) for _ in range(2))
+    assert found.activation > 1.5 * found.first > 0
+    assert found.image.min() >= 0 and found.image.max() <= 1
+    np.testing.assert_array_equal(found.image, again.image)
+    seen = feature_maps(found.image, ("conv2_2",), vgg=narrow_vgg)["conv2_2"][..., number].mean()
+    assert seen == pytest.approx(found.activation, rel=1e-4)
+
+
+def test_a_filter_that_is_not_there_or_never_wakes_is_refused(narrow_parameters):
+    from stylejax.vgg import Convolution, build_vgg
+
+    first = narrow_parameters.layers["conv1_1"]
+    dead = Convolution(first.kernel, np.full_like(first.bias, -1e6))
+    vgg = build_vgg(narrow_parameters._replace(layers=narrow_parameters.layers | {"conv1_1": dead}))
+    with pytest.raises(InputError, match="conv1_1 has no filter 4; choose one from 0 to 3"):
+        maximize("conv1_1", 4, vgg=vgg, size=16)
+    with pytest.raises(InputError, match="filter 2 of conv1_1 is silent on 64 kinds of noise"):
+        maximize("conv1_1", 2, vgg=vgg, size=16)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    generator = np.random.default_rng(0)
+    Pillow.fromarray(generator.integers(0, 256, (40, 48, 3), np.uint8)).save(tmp_path / "c.png")
+    save_parameters(tmp_path / "narrow.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "programs"))
+    return lambda *words: main(["features", "c.png", "-o", "o.png", "--weights", "narrow.h5", *words])
+
+
+def test_a_sheet_and_the_raw_arrays(run, capsys: pytest.CaptureFixture[str]):
+    assert run("--layers", "conv1_1,relu5_1", "--npz", "raw.npz", "--filters", "3") == 0
+    assert "conv1_1 48×40, 4 filters, relu5_1 3×2, 4 filters" in capsys.readouterr().out
+    with np.load("raw.npz") as arrays:
+        assert {name: array.shape for name, array in arrays.items()} == {"conv1_1": (40, 48, 4), "relu5_1": (2, 3, 4)}
+    assert read_image("o.png").std() > 0.1
+
+
+def test_an_exciting_image_from_the_command_line(run, capsys: pytest.CaptureFixture[str]):
+    assert run("--layers", "conv1_2", "--maximize", "1", "--size", "32", "--steps", "3") == 0
+    assert "o.png: mean activation " in capsys.readouterr().out
+    assert read_image("o.png").shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--layers conv4_3,conv7_1", "unknown layer 'conv7_1'"),
+        ("--layers ,", "--layers names no layer; name one or more"),
+        ("--layers conv1_1 --maximize 4", "conv1_1 has no filter 4; choose one from 0 to 3"),
+        ("--maximize 0", "--maximize is for one layer, and --layers names 6; name one"),
+        ("--filters 0", "--filters is 0; it should be a whole number from 1"),
+        ("--npz raw.zip", "can not write raw.zip: its name should end in .npz"),
+        ("--npz gone/raw.npz", "the folder gone does not exist"),
+        ("--size 15", "too small for layers"),
+        ("--weights missing.h5", "missing.h5"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(run, capsys: pytest.CaptureFixture[str], words: str, reason: str):
+    assert run(*words.split()) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("stylejax: error: ") and reason in error
+    assert not Path("o.png").exists() and not Path("raw.npz").exists()
