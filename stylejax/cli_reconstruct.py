@@ -64,9 +64,10 @@ class Content:
 
     def __call__(self) -> int:
         """Prints how near the result is to the picture."""
-        from stylejax.reconstruct import CONTENT
+        from stylejax.reconstruct import CONTENT, content_scales
 
-        config = _with(CONTENT, self.search, content_layers=(self.layer,))
+        scales = content_scales(self.search.size)
+        config = _with(CONTENT, self.search, content_layers=(self.layer,), scales=scales)
         return run_transfer(Files(content=self.image, styles=(), out=self.out, keeping=self.keeping), config)
 
 
