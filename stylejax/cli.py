@@ -8,7 +8,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,9 +18,9 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from stylejax import cli_manifest, cli_reconstruct, cli_weights
 from stylejax.cli_features import Features
 from stylejax.cli_resume import Resume
-from stylejax.cli_run import INTERRUPTED, Files, Keeping, run_transfer, say
+from stylejax.cli_run import INTERRUPTED, Files, Keeping, options_of, run_transfer, say
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
-from stylejax.config import TransferConfig, option, preset
+from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
 
 FAULT = 2
@@ -68,7 +68,7 @@ class Demo:
 
         content, style = write_demo(self.out)
         out = self.out / "picture.png"
-        command = ["stylejax", "transfer", str(content), str(style), "-o", str(out), *_options(self.config)]
+        command = ["stylejax", "transfer", str(content), str(style), "-o", str(out), *options_of(self.config)]
         say(f"$ {shlex.join(command)}")
         return run_transfer(Files(content=content, styles=(style,), out=out, keeping=self.keeping), self.config)
 
@@ -120,16 +120,6 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
     union: Any = tyro.conf.OmitSubcommandPrefixes[union_of(verbs)]
     with one_line_errors():
         return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
-
-
-def _options(config: TransferConfig) -> list[str]:
-    """The options that make a config out of the default one."""
-    default = TransferConfig()
-    changed = [(f.name, getattr(config, f.name)) for f in fields(config)]
-    changed = [(name, value) for name, value in changed if value != getattr(default, name)]
-    return [
-        w for name, value in changed for w in (option(name), ",".join(value) if type(value) is tuple else str(value))
-    ]
 
 
 def _refuse(reason: str) -> int:

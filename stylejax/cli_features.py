@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from stylejax.cli_run import DONE, start_jax
+from stylejax.cli_run import DONE, say, start_jax
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,16 +49,25 @@ class Features:
         """Everything that can be checked is checked before the work starts."""
         image = self._checked()
         start_jax()
-        from stylejax.cli_run import say
         from stylejax.sources import resolve
-        from stylejax.vgg import build_vgg, canonical_layer
+        from stylejax.vgg import build_vgg, check_size
 
         parameters, explanation = resolve(self.weights, self.seed)
-        for name in self.layers:
-            canonical_layer(name, parameters.network)
+        layers = self._known_layers(parameters)
+        if self.maximize is None:
+            check_size(image.shape, layers)
         say(explanation)
         vgg = build_vgg(parameters, self.pooling)
         return self._sheet(image, vgg, parameters) if self.maximize is None else self._exciting(max(image.shape), vgg)
+
+    def _known_layers(self, parameters: "Parameters") -> list[str]:
+        from stylejax.vgg import canonical_layer
+
+        layers = [canonical_layer(name, parameters.network) for name in self.layers]
+        filters = parameters.layers[layers[0]].bias.size
+        if self.maximize is not None and not 0 <= self.maximize < filters:
+            raise InputError(f"{self.layers[0]} has no filter {self.maximize}; choose one from 0 to {filters - 1}")
+        return layers
 
     def _checked(self) -> "Picture":
         from stylejax.images import check_output, check_writable, fit, read_image, resize

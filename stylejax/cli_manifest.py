@@ -13,7 +13,7 @@ from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.images import Picture
-    from stylejax.manifest import Manifest
+    from stylejax.manifest import Manifest, Recipe
     from stylejax.repeat import Inputs
 
 DIFFERENT = 1
@@ -49,7 +49,7 @@ class Rerun:
         from stylejax.manifest import read
 
         manifest = read(self.picture)
-        _determined(manifest)
+        determined(manifest.recipe)
         inputs = _inputs(manifest, self.picture, self.named)
         out = _apart(self.picture, self.out, inputs)
         if manifest.outcome.stopped:
@@ -70,15 +70,15 @@ class Verify:
 
     def __call__(self) -> int:
         """One line, on standard output."""
-        from stylejax.images import read_image
-        from stylejax.manifest import levels, read
+        from stylejax.images import levels, read_image
+        from stylejax.manifest import read
         from stylejax.repeat import is_as_made, is_lossless
 
         manifest, pixels = read(self.picture), levels(read_image(self.picture))
         if not is_as_made(pixels, manifest, is_lossless(self.picture)):
             print(f"{self.picture}: changed since it was made; its pixels are not those that its manifest tells of")
             return DIFFERENT
-        _determined(manifest)
+        determined(manifest.recipe)
         start_jax()
         image = _repeat(manifest, _inputs(manifest, self.picture, self.named))
         return _compare(self.picture, pixels, image, manifest)
@@ -87,7 +87,7 @@ class Verify:
 def _inputs(manifest: "Manifest", picture: Path, named: Named) -> "Inputs":
     from stylejax.repeat import Given, inputs_of
 
-    return inputs_of(manifest, picture, Given(named.content, named.style, named.init, named.weights))
+    return inputs_of(manifest.recipe, picture, Given(named.content, named.style, named.init, named.weights))
 
 
 def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
@@ -101,11 +101,11 @@ def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
     return target
 
 
-def _determined(manifest: "Manifest") -> None:
+def determined(recipe: "Recipe") -> None:
     """What was made with `--deterministic` is repeated so."""
     from stylejax.machine import deterministic, is_deterministic
 
-    if is_deterministic(manifest.recipe.environment["xla_flags"]):
+    if is_deterministic(recipe.environment["xla_flags"]):
         deterministic()
 
 
@@ -133,9 +133,9 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
 
 def _compare(picture: Path, pixels: Any, image: "Picture", manifest: "Manifest") -> int:
     """The pixels of the picture with those of the repeat, both as a file of that kind keeps them."""
-    from stylejax.images import read_image, write_image
+    from stylejax.images import levels, read_image, write_image
     from stylejax.machine import differences, environment
-    from stylejax.manifest import levels, pixels_hash
+    from stylejax.manifest import pixels_hash
     from stylejax.repeat import difference
 
     with tempfile.TemporaryDirectory() as folder:

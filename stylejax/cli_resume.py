@@ -2,46 +2,54 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from stylejax.cli_manifest import Named, determined
 from stylejax.cli_run import Files, Keeping, run_transfer
-from stylejax.config import TransferConfig
-from stylejax.errors import InputError
+
+if TYPE_CHECKING:
+    from stylejax.repeat import Given
+    from stylejax.run_file import Places
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resume:
-    """Go on with an interrupted run, and end as if it had never stopped."""
+    """Go on with an interrupted run, and end as if it had never stopped. Every input is checked by its hash."""
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """The file that it left beside its picture, named as the picture with .run behind, or the picture."""
+    named: OmitArgPrefixes[Named] = Named()
+    keeping: OmitArgPrefixes[Keeping] = Keeping()
 
     def __call__(self) -> int:
-        """The pictures are looked for where they were as seen from the file."""
-        from stylejax.run_file import read_position, run_file
+        """The picture goes where the file is, by its name, and a log is continued only if it is named again."""
+        from stylejax.repeat import inputs_of
+        from stylejax.run_file import SUFFIX, read_position, run_file
 
-        path = self.run if self.run.suffix == ".run" else run_file(self.run)
-        files, config = _read(path, read_position(path)["header"])
-        return run_transfer(files, config, resume=path)
+        path = self.run if self.run.suffix == SUFFIX else run_file(self.run)
+        position = read_position(path)
+        determined(position.recipe)
+        out = path.with_suffix("")
+        inputs = inputs_of(position.recipe, out, _given(path.parent, position.places, self.named))
+        files = Files(content=inputs.content, styles=inputs.styles, out=out, keeping=self.keeping)
+        return run_transfer(files, inputs.config, resume=path)
 
 
-def _read(path: Path, header: Any) -> tuple[Files, TransferConfig]:
-    """A file is not trusted to be whole: what is missing in it, or of another type, is said in one line."""
-    folder = path.parent
-    try:
-        files, values = header["files"], header["start"]["config"].items()
-        config: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
-        if (folder / files["weights"]).is_file():
-            config["weights"] = str(folder / files["weights"])
-        log = files["log"] and folder / files["log"]
-        keeping = Keeping(log=log, checkpoint_every=files["checkpoint_every"], metadata=bool(files["metadata"]))
-        styles = tuple(folder / name for name in files["styles"])
-        # The picture goes where the file is, and nowhere else, whatever is written in it.
-        out = folder / Path(files["out"]).name
-        return Files(content=folder / files["content"], styles=styles, out=out, keeping=keeping), TransferConfig(
-            **config
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} does not describe a run ({type(error).__name__}: {error})") from None
+def _given(folder: Path, places: "Places", named: Named) -> "Given":
+    """The inputs that are named or, where they still are, those that the run began with."""
+    from stylejax.manifest import NETWORKS
+    from stylejax.repeat import Given
+
+    def there(place: str | None) -> Path | None:
+        return folder / place if place and (folder / place).is_file() else None
+
+    styles = [path for place in places.styles if (path := there(place))]
+    weights = there(places.weights)
+    return Given(
+        named.content or there(places.content),
+        named.style or (tuple(styles) if len(styles) == len(places.styles) else ()),
+        named.init or there(places.init),
+        named.weights or (str(weights) if weights else places.weights if places.weights in NETWORKS else None),
+    )

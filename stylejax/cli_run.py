@@ -9,16 +9,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylejax.config import TransferConfig
+from stylejax.config import FIRST_IMAGES, TransferConfig, option
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.images import Picture
-    from stylejax.manifest import Recipe
+    from stylejax.run_file import Places
     from stylejax.transfer import Checkpoint, Result, Step
 
 DONE, INTERRUPTED = 0, 130
@@ -51,7 +51,7 @@ class Files:
 
 def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
     """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
-    content, styles = _read_inputs(files, config, fresh=resume is None)
+    content, styles = _read_inputs(files, config)
     if files.keeping.deterministic:
         from stylejax.machine import deterministic
 
@@ -61,24 +61,26 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     from stylejax.manifest import Manifest, embedded, outcome, recipe, write_beside
     from stylejax.progress import RunLog, progress_bar
     from stylejax.reconstruct import psnr
-    from stylejax.run_file import Keeper, read_checkpoint, run_file
+    from stylejax.run_file import Keeper, read_checkpoint, read_position, run_file
     from stylejax.sources import resolve
+    from stylejax.strict_json import plain
     from stylejax.transfer import check_run, transfer
     from stylejax.vgg import build_vgg
 
     parameters, explanation = resolve(config.weights, config.seed)
     checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles])
     made_of = recipe(files.content, files.styles, config, parameters)
-    start = _start(config, made_of)
     checkpoint, before = None, 0.0
     if resume:
-        before = _check_same(resume, start)
+        before = read_position(resume).seconds
         checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
     say(explanation)
     vgg = build_vgg(parameters, config.pooling, padding=config.padding)
-    keeper = Keeper(run_file(files.out), header_of(files, start, before), files.keeping.checkpoint_every, say)
+    every = files.keeping.checkpoint_every
+    keeper = Keeper(run_file(files.out), made_of, _places(files, config), every, say, before)
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
-        run_log.write("resume" if resume else "start", **start)
+        start = plain(made_of)
+        run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
         with progress_bar() as bar, _graceful_interrupt() as interrupted:
 
             def watch(step: "Step") -> bool:
@@ -98,11 +100,11 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
         keeper.remove()
     if not styles:
         print(f"PSNR {psnr(result.image, resize(content, *result.image.shape[:2])):.1f} dB")
-    return _report(result, files.out, keeper.path if keeper.written else None)
+    return _report(result, files, keeper.path if keeper.written else None)
 
 
-def _read_inputs(files: Files, config: TransferConfig, fresh: bool) -> "tuple[Picture, list[Picture]]":
-    """The pictures, after all that can be checked without them; a resumed run has its first image, and its log, already."""
+def _read_inputs(files: Files, config: TransferConfig) -> "tuple[Picture, list[Picture]]":
+    """The pictures, after all that can be checked without them."""
     from stylejax.images import check_output, check_writable, read_image
     from stylejax.manifest import beside, check_beside
 
@@ -114,52 +116,24 @@ def _read_inputs(files: Files, config: TransferConfig, fresh: bool) -> "tuple[Pi
         _check_apart(
             log, (files.content, *files.styles, files.out, beside(files.out), Path(config.init), Path(config.weights))
         )
-    if fresh and config.init not in ("content", "noise", "style"):
+    if config.init not in FIRST_IMAGES:
         read_image(config.init)
     return read_image(files.content), [read_image(path) for path in files.styles]
 
 
-def header_of(files: Files, start: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What a run file says of its run: files as they are seen from its own folder, so that all can be moved together."""
-    folder = files.out.parent
-    paths = {"content": files.content, "log": files.keeping.log, "weights": start["config"]["weights"]}
-    seen = {name: path and _seen_from(folder, Path(path)) for name, path in paths.items()}
-    if not Path(paths["weights"]).exists():
-        seen["weights"] = paths["weights"]
-    seen["styles"] = [_seen_from(folder, path) for path in files.styles]
-    return {
-        "files": seen
-        | {
-            "out": files.out.name,
-            "checkpoint_every": files.keeping.checkpoint_every,
-            "metadata": files.keeping.metadata,
-        },
-        "start": start,
-        "seconds": seconds,
-    }
+def _places(files: Files, config: TransferConfig) -> "Places":
+    from stylejax.manifest import NETWORKS
+    from stylejax.run_file import Places
 
+    def seen(path: str | Path) -> str:
+        try:
+            return os.path.relpath(path, files.out.parent)
+        except ValueError:  # Another drive.
+            return os.path.abspath(path)
 
-def _seen_from(folder: Path, path: Path) -> str:
-    try:
-        return os.path.relpath(path, folder)
-    except ValueError:  # Another drive.
-        return str(path.absolute())
-
-
-def _check_same(resume: Path, start: dict[str, Any]) -> float:
-    """The seconds that the run had taken. Raises `InputError` when its inputs are no longer what they were."""
-    from stylejax.run_file import read_position
-
-    header = read_position(resume)["header"]
-    for what in ("content", "styles", "weights"):
-        if [x["sha256"] for x in _listed(header["start"][what])] != [x["sha256"] for x in _listed(start[what])]:
-            names = ", ".join(x.get("name") or x["network"] for x in _listed(start[what]))
-            raise InputError(f"can not resume {resume}: {what} ({names}) changed since the run began; restore it")
-    return float(header["seconds"])
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    init = None if config.init in FIRST_IMAGES else seen(config.init)
+    weights = config.weights if config.weights in NETWORKS else seen(config.weights)
+    return Places(seen(files.content), tuple(seen(style) for style in files.styles), init, weights)
 
 
 def _save(out: Path, image: "Picture", text: str) -> None:
@@ -197,23 +171,12 @@ def start_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _start(config: TransferConfig, made_of: "Recipe") -> dict[str, Any]:
-    """What the run is made of: config, inputs, network, versions, device."""
-    return {
-        "config": asdict(config),
-        "content": made_of.content._asdict(),
-        "styles": [style._asdict() for style in made_of.styles],
-        "weights": made_of.weights._asdict(),
-        **made_of.environment,
-    }
-
-
-def _report(result: "Result", out: Path, run: Path | None) -> int:
+def _report(result: "Result", files: Files, run: Path | None) -> int:
     h, w = result.image.shape[:2]
-    print(f"{out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
+    print(f"{files.out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
     if not result.stopped:
         return DONE
-    how = f"; to go on: {shlex.join(['stylejax', 'resume', str(run)])}" if run else ""
+    how = f"; to go on: {shlex.join(['stylejax', 'resume', str(run), *options_of(files.keeping)])}" if run else ""
     say(f"stylejax: interrupted after {result.steps} steps; the best picture so far was saved{how}")
     return INTERRUPTED
 
@@ -239,6 +202,19 @@ def _graceful_interrupt() -> Iterator[Callable[[], bool]]:
 def _check_apart(log: Path, files: Sequence[Path]) -> None:
     if log.resolve() in [file.resolve() for file in files]:
         raise InputError(f"can not write the log {log}: it is one of the other files; name another one")
+
+
+def options_of(chosen: Any) -> list[str]:
+    """The words that make a group of options out of its default one."""
+    default = type(chosen)()
+    changed = {f.name: value for f in fields(chosen) if (value := getattr(chosen, f.name)) != getattr(default, f.name)}
+    return [word for name, value in changed.items() for word in _option(name, value)]
+
+
+def _option(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [option(name) if value else option(f"no_{name}")]
+    return [option(name), ",".join(value) if isinstance(value, tuple) else str(value)]
 
 
 def say(line: str) -> None:

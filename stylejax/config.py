@@ -97,6 +97,9 @@ class TransferConfig:
         return tuple((side, 1 + b - a) for side, a, b in zip(ladder, [0, *ends], ends, strict=False))
 
 
+FIRST_IMAGES = ("content", "noise", "style")
+"""What `init` may be but the name of a file."""
+
 LARGEST = 10**9
 """More than any run; Python's whole numbers have no end of their own."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
@@ -105,16 +105,20 @@ def write_image(path: str | os.PathLike[str], image: Picture, text: str = "") ->
     """
     target = Path(path)
     check_output(target)
-    levels = np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
     kind = FORMATS[target.suffix.lower()]
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}.get(kind, {})
     options = options | save_options(kind, text)
     buffer = io.BytesIO()
     try:
-        Pillow.fromarray(levels).save(buffer, kind, icc_profile=_srgb_profile(), **options)
+        Pillow.fromarray(levels(image)).save(buffer, kind, icc_profile=_srgb_profile(), **options)
     except (OSError, ValueError) as error:
         raise InputError(f"can not write {target}: {error}; choose another kind of file or a smaller size") from None
     write_atomically(target, buffer.getvalue())
+
+
+def levels(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
+    """An image as it is written: clipped to [0, 1] and rounded to 8 bits."""
+    return np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
 
 
 def write_atomically(target: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ from stylejax.errors import InputError
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 """On a GPU: no operations whose order of summation is left to chance, and no choice of kernels by their speed."""
 
+PACKAGES = ("stylejax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 ACCELERATED = ("jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "libtpu")
 """Packages that decide the numbers where they are installed."""
 
@@ -20,14 +21,18 @@ def environment() -> dict[str, Any]:
     """Plain JSON without any path of the machine: versions, device, machine, XLA's flags, precision."""
     import jax
 
-    from stylejax import progress
-
-    known, config = progress.environment(), cast(Any, jax.config)
-    versions = {name: version for name in ACCELERATED if (version := _installed(name))}
-    runtime = " ".join(jax.devices()[0].client.platform_version.split())
+    config, device = cast(Any, jax.config), jax.devices()[0]
+    versions = {name: _installed(name) or "unknown" for name in PACKAGES}
+    versions |= {name: version for name in ACCELERATED if (version := _installed(name))}
+    runtime = " ".join(device.client.platform_version.split())
     return {
-        "versions": known["versions"] | versions,
-        "device": known["device"] | {"runtime": re.sub(r"\S*[/\\]\S*", "…", runtime)},
+        "versions": {"python": platform.python_version(), **versions},
+        "device": {
+            "backend": jax.default_backend(),
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+            "runtime": re.sub(r"\S*[/\\]\S*", "…", runtime),
+        },
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),

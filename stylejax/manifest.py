@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +18,9 @@ from jaxtyping import UInt8
 
 from stylejax import strict_json as strict
 from stylejax.checkpoint import parameters_hash
-from stylejax.config import TransferConfig
+from stylejax.config import FIRST_IMAGES, TransferConfig
 from stylejax.errors import InputError
-from stylejax.images import Picture, write_atomically
+from stylejax.images import levels, write_atomically
 from stylejax.machine import environment
 from stylejax.picture_text import LARGEST, read_text
 from stylejax.sources import DOWNLOADS
@@ -29,9 +28,6 @@ from stylejax.transfer import Result
 from stylejax.vgg import Parameters
 
 FORMAT = "stylejax-manifest 1"
-
-FIRST_IMAGES = ("content", "noise", "style")
-"""What `init` may be but the name of a file."""
 
 NETWORKS = ("auto", "random", *DOWNLOADS)
 """What `weights` may be but the name of a file."""
@@ -98,9 +94,9 @@ def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parame
 def outcome(result: Result, seconds: float) -> Outcome:
     """What the run gave."""
     h, w = result.image.shape[:2]
-    losses = {name: _plain(value) for name, value in result.terms._asdict().items()}
+    losses = strict.plain(result.terms)
     counts = (result.steps, result.evaluations, result.stopped, round(seconds, 3))
-    return Outcome(_plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image)))
+    return Outcome(strict.plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image)))
 
 
 def file_of(path: Path) -> File:
@@ -117,11 +113,6 @@ def plain_name(path: Path) -> str:
     return "_" if name in ("", ".", "..") else name
 
 
-def levels(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    """An image as it is written: clipped to [0, 1] and rounded to 8 bits."""
-    return np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
-
-
 def pixels_hash(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
     """SHA-256 of the pixels, row by row."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
@@ -135,7 +126,7 @@ def embedded(manifest: Manifest) -> str:
 
 def encode(manifest: Manifest, indent: int | None = None) -> str:
     """The manifest as JSON, in ASCII."""
-    return json.dumps({"format": FORMAT, **_plain(manifest)}, allow_nan=False, indent=indent)
+    return json.dumps({"format": FORMAT, **strict.plain(manifest)}, allow_nan=False, indent=indent)
 
 
 def decode(text: str, name: str) -> Manifest:
@@ -146,8 +137,7 @@ def decode(text: str, name: str) -> Manifest:
         value = strict.parse(text)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise InputError(f"it does not say that its format is {FORMAT!r}")
-        manifest = _manifest()({key: v for key, v in value.items() if key != "format"}, "")
-        return _consistent(manifest)
+        return _manifest()({key: v for key, v in value.items() if key != "format"}, "")
     except InputError as error:
         raise InputError(f"the manifest of {name} can not be used: {error}") from None
 
@@ -201,31 +191,17 @@ def _read_beside(path: Path) -> str:
         raise InputError(f"{path} can not be read: {error.strerror}") from None
 
 
-def _plain(value: Any) -> Any:
-    """Plain JSON; a number that is not finite becomes null."""
-    if isinstance(value, TransferConfig):
-        return _plain(dataclasses.asdict(value))
-    if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return float(value) if math.isfinite(value) else None
-
-
-def _consistent(manifest: Manifest) -> Manifest:
+def _recipe(**fields: Any) -> Recipe:
     """A name of a file and its entry are there together, or neither is."""
-    config, init, weights = manifest.recipe.config, manifest.recipe.init, manifest.recipe.weights
+    made_of = Recipe(**fields)
+    config, init, weights = made_of.config, made_of.init, made_of.weights
     if init is None and config.init not in FIRST_IMAGES:
         raise InputError(f"recipe.config.init is {config.init!r}, and recipe.init does not say which file that is")
     if weights.file is None and config.weights not in NETWORKS:
         raise InputError(
             f"recipe.config.weights is {config.weights!r}, and recipe.weights does not say which file that is"
         )
-    return manifest
+    return made_of
 
 
 def _name(value: Any, where: str) -> str:
@@ -235,18 +211,19 @@ def _name(value: Any, where: str) -> str:
     return name
 
 
+_sha256 = strict.matching("[0-9a-f]{64}", "a SHA-256 in hexadecimal")
+
+
 @functools.cache
-def _manifest() -> strict.Check:
-    """What a manifest must look like."""
-    sha256 = strict.matching("[0-9a-f]{64}", "a SHA-256 in hexadecimal")
-    file = strict.record(File, name=_name, sha256=strict.optional(sha256))
+def recipe_check() -> strict.Check:
+    """What a recipe must look like as JSON."""
+    file = strict.record(File, name=_name, sha256=strict.optional(_sha256))
     known = strict.table(strict.either(strict.whole(), strict.line))
     surroundings = strict.record(
         dict, versions=known, device=known, machine=known, xla_flags=strict.line, precision=strict.line
     )
-    by_layer = strict.table(strict.optional(strict.number))
-    made_of = strict.record(
-        Recipe,
+    return strict.record(
+        _recipe,
         config=strict.dataclass_of(TransferConfig),
         content=file,
         styles=strict.many(file, 10_000),
@@ -255,11 +232,16 @@ def _manifest() -> strict.Check:
             Network,
             network=strict.one_of(*DOWNLOADS),
             source=strict.line,
-            sha256=sha256,
+            sha256=_sha256,
             file=strict.optional(_name),
         ),
         environment=surroundings,
     )
+
+
+@functools.cache
+def _manifest() -> strict.Check:
+    by_layer = strict.table(strict.optional(strict.number))
     came_out = strict.record(
         Outcome,
         loss=strict.optional(strict.number),
@@ -270,6 +252,6 @@ def _manifest() -> strict.Check:
         seconds=strict.optional(strict.number),
         width=strict.whole(1, 10**9),
         height=strict.whole(1, 10**9),
-        sha256=sha256,
+        sha256=_sha256,
     )
-    return strict.record(Manifest, recipe=made_of, outcome=came_out)
+    return strict.record(Manifest, recipe=recipe_check(), outcome=came_out)

@@ -1,16 +1,14 @@
 """A run as it is watched: a bar in the terminal, a log of one JSON object a line."""
 
 import json
-import math
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
 from stylejax.errors import InputError
+from stylejax.strict_json import plain
 from stylejax.transfer import Result, Step
 
 
@@ -76,7 +74,7 @@ class RunLog:
         written."""
         if not self.file:
             return
-        line = _plain({"event": event, **fields, "seconds": round(time.perf_counter() - self.began, 3)})
+        line = plain({"event": event, **fields, "seconds": round(time.perf_counter() - self.began, 3)})
         try:
             self.file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             self.file.flush()
@@ -123,36 +121,5 @@ class RunLog:
         )
 
 
-def environment() -> dict[str, Any]:
-    """Versions and device: what else decides the numbers."""
-    import jax
-
-    packages = ("stylejax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
-    device = jax.devices()[0]
-    return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "device": {"backend": jax.default_backend(), "kind": device.device_kind, "count": jax.device_count()},
-    }
-
-
-def _version(package: str) -> str:
-    """`unknown` for one that lies in a folder and is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def _refusal(path: Any, error: OSError) -> InputError:
     return InputError(f"can not write the log {path}: {error.strerror}; choose another place")
-
-
-def _plain(value: Any) -> Any:
-    """Plain JSON: arrays become numbers, and a number that is not finite becomes null."""
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return float(value) if math.isfinite(value) else None

@@ -44,12 +44,12 @@ class Difference(NamedTuple):
     share: float
 
 
-def inputs_of(manifest: Manifest, picture: Path, given: Given) -> Inputs:
+def inputs_of(made_of: Recipe, picture: Path, given: Given) -> Inputs:
     """The inputs of the run that made `picture`: those given, else beside the picture or in the current folder by name.
 
-    Each is taken only if it has the hash that the manifest says. Raises `InputError` for one that is missing or another.
+    Each is taken only if it has the hash that the recipe says. Raises `InputError` for one that is missing or another.
     """
-    made_of, folders = manifest.recipe, (picture.absolute().parent, Path.cwd())
+    folders = (picture.absolute().parent, Path.cwd())
     if given.styles and len(given.styles) != len(made_of.styles):
         raise InputError(f"{picture} was made from {len(made_of.styles)} styles; --style names {len(given.styles)}")
     content = _find("--content", made_of.content, given.content, folders)

@@ -1,24 +1,25 @@
 """A run that was interrupted, in one file: what it is made of, and the optimizer's whole state.
 
 The file is NumPy's `.npz`, uncompressed: each array with a checksum, nothing that could be executed, readable without this
-package. It appears whole or not at all.
+package. It appears whole or not at all, and what is read from it is checked field by field.
 """
 
 import contextlib
 import json
-import math
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 import jax
 import numpy as np
 
+from stylejax import strict_json as strict
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images import replace_atomically
+from stylejax.manifest import Recipe, recipe_check
 from stylejax.objective import Terms
 from stylejax.optimize import Run
 from stylejax.parameterize import encode
@@ -27,6 +28,9 @@ from stylejax.transfer import Checkpoint, minimizer_of
 
 FORMAT = "stylejax run 1"
 
+SUFFIX = ".run"
+"""Behind the name of the picture."""
+
 SECONDS = 30.0
 """Between two saves, where the user says nothing."""
 
@@ -34,21 +38,39 @@ MAX_HEADER = 2**20
 """No description of a run is larger."""
 
 
-def write_run(path: Path, header: dict[str, Any], checkpoint: Checkpoint) -> None:
-    """`header` is plain JSON: whatever is needed to begin the run again. Raises `InputError` if the disk does not take it."""
-    run = checkpoint.run
-    where = {
-        "format": FORMAT,
-        "header": header,
-        "scale": checkpoint.scale,
-        "steps": checkpoint.steps,
-        "evaluations": checkpoint.evaluations,
-        "value": run.value if math.isfinite(run.value) else None,
-        "terms": None if run.aux is None else jax.tree.map(float, run.aux)._asdict(),
-        "steps_in_scale": run.steps,
-        "evaluations_in_scale": run.evaluations,
-    }
-    text = np.frombuffer(json.dumps(where).encode(), np.uint8)
+class Places(NamedTuple):
+    """Where the inputs were, as seen from the folder of the run file, so that all can be moved together; `weights` may be a
+    name that is no file."""
+
+    content: str
+    styles: tuple[str, ...]
+    init: str | None
+    weights: str
+
+
+class Position(NamedTuple):
+    """What a run is made of, and where it stood: `value` and `terms` are the least loss at the scale, None before there was a
+    finite one."""
+
+    format: str
+    recipe: Recipe
+    places: Places
+    seconds: float
+    scale: int
+    steps: int
+    evaluations: int
+    steps_in_scale: int
+    evaluations_in_scale: int
+    value: float | None
+    terms: Terms | None
+
+
+def write_run(path: Path, recipe: Recipe, places: Places, seconds: float, checkpoint: Checkpoint) -> None:
+    """Raises `InputError` if the disk does not take it."""
+    scale, run, steps, evaluations = checkpoint
+    counts = (scale, steps, evaluations, run.steps, run.evaluations)
+    position = Position(FORMAT, recipe, places, round(seconds, 3), *counts, run.value, run.aux)
+    text = np.frombuffer(json.dumps(strict.plain(position)).encode(), np.uint8)
     leaves = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(run.state))}
 
     def save(file: IO[bytes]) -> None:
@@ -57,26 +79,19 @@ def write_run(path: Path, header: dict[str, Any], checkpoint: Checkpoint) -> Non
     replace_atomically(path, save)
 
 
-def read_position(path: Path) -> dict[str, Any]:
-    """Where the run stood; what `write_run` was given is its `header`.
-
-    Raises `InputError` for a file that is not one of ours.
-    """
+def read_position(path: Path) -> Position:
+    """Raises `InputError` for a file that is not one of ours."""
     with _opened(path) as archive:
-        where = json.loads(bytes(_array(archive, "run", MAX_HEADER)))
-        if not isinstance(where, dict) or where.get("format") != FORMAT:
-            raise ValueError("another format")
-        return where
+        return _position()(strict.parse(bytes(_array(archive, "run", MAX_HEADER)).decode()), "")
 
 
 def read_checkpoint(
     path: Path, config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
 ) -> Checkpoint:
     """The checkpoint of a run of that config on images of these shapes. Raises `InputError` if the state is of another."""
-    where = read_position(path)
+    position = read_position(path)
     with _opened(path) as archive:
-        scale, *counts = (int(where[name]) for name in ("scale", "steps", "evaluations"))
-        side, steps = scales_of(config, content, styles)[scale]
+        side, steps = scales_of(config, content, styles)[position.scale]
         minimizer = minimizer_of(config, steps)
         image = jax.ShapeDtypeStruct((*content_size(config, content, side), 3), np.float32)
         expected, tree = jax.tree.flatten(
@@ -86,35 +101,42 @@ def read_checkpoint(
         for leaf, like in zip(leaves, expected, strict=True):
             if leaf.shape != like.shape or leaf.dtype != like.dtype:
                 raise ValueError("an array of another shape")
-        value = float("inf") if where["value"] is None else float(where["value"])
-        terms = None if where["terms"] is None else Terms(**where["terms"])
-        in_scale = int(where["evaluations_in_scale"]), int(where["steps_in_scale"])
-        return Checkpoint(scale, Run(jax.tree.unflatten(tree, leaves), value, terms, *in_scale), *counts)
+        value = float("inf") if position.value is None else position.value
+        in_scale = (position.evaluations_in_scale, position.steps_in_scale)
+        run = Run(jax.tree.unflatten(tree, leaves), value, position.terms, *in_scale)
+        return Checkpoint(position.scale, run, position.steps, position.evaluations)
 
 
-class _opened:
+def _position() -> strict.Check:
+    names, by_layer = strict.text(4096), strict.table(strict.optional(strict.number))
+    terms = strict.record(Terms, content=by_layer, style=by_layer, tv=strict.number)
+    places = strict.record(
+        Places, content=names, styles=strict.many(names, 10_000), init=strict.optional(names), weights=names
+    )
+    counts = ("scale", "steps", "evaluations", "steps_in_scale", "evaluations_in_scale")
+    return strict.record(
+        Position,
+        format=strict.one_of(FORMAT),
+        recipe=recipe_check(),
+        places=places,
+        seconds=strict.number,
+        **dict.fromkeys(counts, strict.whole()),
+        value=strict.optional(strict.number),
+        terms=strict.optional(terms),
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive, for as long as it is read; whatever is wrong with it is told in one line."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> zipfile.ZipFile:
-        try:
-            self.archive = zipfile.ZipFile(self.path)
-        except FileNotFoundError:
-            raise InputError(f"{self.path} does not exist; give the file that an interrupted run left") from None
-        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise self._refusal(error) from None
-        return self.archive
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        self.archive.close()
-        if isinstance(error, Exception) and not isinstance(error, InputError):
-            raise self._refusal(error) from None
-
-    def _refusal(self, error: Exception) -> InputError:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return InputError(f"{self.path} is not the file of an interrupted run, or is damaged ({reason})")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the file that an interrupted run left") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is not the file of an interrupted run, or is damaged ({reason})") from None
 
 
 def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
@@ -131,34 +153,41 @@ def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
 
 def run_file(out: Path) -> Path:
     """Where the run that makes `out` keeps its state."""
-    return out.with_name(out.name + ".run")
+    return out.with_name(out.name + SUFFIX)
 
 
 class Keeper:
     """Writes the state of a run every so many steps or, where `every` is None, about every 30 seconds, and less often where
-    writing takes long; `keep` decides. A disk that does not take it stops nothing."""
+    writing takes long; `keep` decides. A disk that does not take it stops nothing. `seconds` is what a resumed run took
+    before."""
 
-    def __init__(self, path: Path, header: dict[str, Any], every: int | None, complain: Callable[[str], None]):
-        self.path, self.header, self.every, self.complain = path, header, every, complain
-        self.began = self.saved = time.monotonic()
-        self.seconds, self.step, self.written = SECONDS, 0, False
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        places: Places,
+        every: int | None,
+        complain: Callable[[str], None],
+        seconds: float = 0.0,
+    ):
+        self.path, self.recipe, self.places, self.every, self.complain = path, recipe, places, every, complain
+        self.saved = time.monotonic()
+        self.began, self.pause = self.saved - seconds, SECONDS
+        self.step, self.written = 0, False
 
     def keep(self, checkpoint: Checkpoint, now: bool = False) -> None:
         """Writes the checkpoint if it is due or asked for."""
-        due = time.monotonic() >= self.saved + self.seconds
-        if self.every is not None:
-            due = 0 < self.every <= checkpoint.steps - self.step
+        began = time.monotonic()
+        due = began >= self.saved + self.pause if self.every is None else 0 < self.every <= checkpoint.steps - self.step
         if not (due or now):
             return
-        began = time.monotonic()
-        header = self.header | {"seconds": round(self.header.get("seconds", 0) + began - self.began, 3)}
         try:
-            write_run(self.path, header, checkpoint)
+            write_run(self.path, self.recipe, self.places, began - self.began, checkpoint)
             self.written = True
         except InputError as error:
             self.complain(f"the state was not saved, and the run goes on: {error}")
         self.saved, self.step = time.monotonic(), checkpoint.steps
-        self.seconds = max(SECONDS, 20 * (self.saved - began))
+        self.pause = max(SECONDS, 20 * (self.saved - began))
 
     def remove(self) -> None:
         """When the run has ended there is nothing to resume."""

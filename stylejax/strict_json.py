@@ -1,4 +1,5 @@
-"""JSON from anywhere, believed field by field: a check takes a value and says what it is worth, or raises `InputError`.
+"""JSON to anywhere, plain; and from anywhere, believed field by field: a check takes a value and says what it is worth, or
+raises `InputError`.
 
 A check is a function `(value, where) -> value`; `where` is the way to the value, such as `recipe.config.size`. Nothing that a
 check passed on is longer, larger or of another type than it allows.
@@ -17,6 +18,21 @@ Check: TypeAlias = Callable[[Any, str], Any]
 
 WIDEST = 2**53
 """The largest whole number that every reader of JSON knows exactly."""
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON of records, arrays and numbers; a number that is not finite becomes null."""
+    if hasattr(value, "__dataclass_fields__"):
+        return plain(dataclasses.asdict(value))
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, dict):
+        return {name: plain(v) for name, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return float(value) if math.isfinite(value) else None
 
 
 def parse(text: str) -> Any:

@@ -109,6 +109,8 @@ def check_run(
     do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
     if config.style_weight and not styles:
         raise InputError("no style image was given; give one, or --style-weight 0")
+    if config.init == "style" and not styles:
+        raise InputError("--init is 'style', and no style image was given; begin with content, noise or a FILE")
     content_layers = tuple(canonical_layer(name, network) for name in config.content_layers)
     style_layers = tuple(canonical_layer(name, network) for name in config.style_layers)
     config = dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers if styles else ())

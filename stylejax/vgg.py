@@ -115,7 +115,7 @@ class VGG(nnx.Module):
         Raises `InputError` for an unknown layer and for an image too small for the deepest one.
         """
         wanted = {name: canonical_layer(name, self.network) for name in layers}
-        _check_size(image, wanted.values())
+        check_size(image.shape, wanted.values())
         names = layer_names(self.network)
         last = max((names.index(layer) for layer in wanted.values()), default=-1)
         responses: Features = {}
@@ -180,9 +180,10 @@ def _convolution(kernel: np.ndarray, bias: np.ndarray) -> nnx.Conv:
     return layer
 
 
-def _check_size(image: Image, layers: Iterable[str]) -> None:
-    least = smallest_side(layers) if layers else 1
-    h, w = image.shape[:2]
+def check_size(shape: tuple[int, ...], layers: Iterable[str]) -> None:
+    """Raises `InputError` for an image of that shape without a position left in the deepest of `layers`."""
+    least = smallest_side(layers)
+    h, w = shape[:2]
     if min(h, w) < least:
         raise InputError(
             f"an image of {w}×{h} pixels is too small for layers {', '.join(layers)}: they need at least "

@@ -5,10 +5,16 @@ import os
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+from collections.abc import Callable
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
+from stylejax.checkpoint import save_parameters
+from stylejax.cli import main
 from stylejax.vgg import VGG, Parameters, build_vgg, random_parameters
 
 NARROW = (4, 5, 6, 7, 8)
@@ -27,6 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def no_traces_at_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / name))
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +63,35 @@ def picture(generator: np.random.Generator, height: int = 32, width: int = 32) -
         image = sum(np.roll(image, k, axis) for k in range(8)) / 8
     image = image[8:, 8:]
     return ((image - image.min()) / np.ptp(image)).astype(np.float32)
+
+
+def noise_image(height: int, width: int, seed: int) -> Pillow.Image:
+    """A picture for files: what is on it does not matter."""
+    return Pillow.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a picture `c.png` and a network `narrow.h5` of four channels a layer."""
+    noise_image(40, 48, 0).save(tmp_path / "c.png")
+    save_parameters(tmp_path / "narrow.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(desk: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line with which a command is refused at the desk, where nothing is left behind."""
+
+    def refuse(*words: str) -> str:
+        before = sorted(desk.iterdir())
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("stylejax: error: ") and error.count("\n") == 1, error
+        assert sorted(desk.iterdir()) == before
+        return error
+
+    return refuse
 
 
 @pytest.fixture

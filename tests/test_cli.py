@@ -20,9 +20,10 @@ import h5py
 import jax
 import numpy as np
 import pytest
+from conftest import noise_image
 from PIL import Image as Pillow
 
-from stylejax import cli, cli_run, progress
+from stylejax import cli_run, progress
 from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
 from stylejax.cli import Demo, Transfer, main, parse
 from stylejax.config import TransferConfig, preset
@@ -39,16 +40,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "narrow.h5"
     save_parameters(path, random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
     return path
-
-
-@pytest.fixture(autouse=True)
-def no_traces_at_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / name))
-
-
-def noise_image(height: int, width: int, seed: int) -> Pillow.Image:
-    return Pillow.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
 @pytest.fixture
@@ -566,7 +557,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_as_options_is_read_back(config: TransferConfig):
-    assert transfer_of("c", "s", "-o", "o.png", *cli._options(config)).config == config
+    assert transfer_of("c", "s", "-o", "o.png", *cli_run.options_of(config)).config == config
 
 
 # The demo
@@ -784,7 +775,3 @@ def test_numbers_that_are_not_finite_are_null(tmp_path: Path):
     (line,) = log_lines(tmp_path / "a.jsonl")
     assert line["loss"] is None and line["style"] == {"conv1_1": None}
     assert line["size"] == [1, 2] and line["name"] == "ä\udcff"
-
-
-def test_a_package_that_is_not_installed_has_no_version():
-    assert progress._version("stylejax-is-not-called-so") == "unknown"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import noise_image
 from PIL import Image as Pillow
 
 import stylejax
@@ -25,16 +26,6 @@ from stylejax.vgg import random_parameters
 ROOT = Path(__file__).parent.parent
 QUICK = ("--size", "32", "--steps", "3")
 PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax'; entry()"
-
-
-@pytest.fixture(autouse=True)
-def no_traces_at_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path_factory.getbasetemp() / name))
-
-
-def noise_image(height: int, width: int, seed: int) -> Pillow.Image:
-    return Pillow.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
 @pytest.fixture(scope="module")

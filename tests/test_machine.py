@@ -22,6 +22,11 @@ def test_the_environment_is_that_of_jax(monkeypatch: pytest.MonkeyPatch):
     assert now["xla_flags"] == "--xla_cpu_enable_fast_math=false --xla_dump_to=…"
 
 
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("stylejax-is-not-called-so",))
+    assert machine.environment()["versions"]["stylejax-is-not-called-so"] == "unknown"
+
+
 def test_the_precision_is_that_in_force():
     assert machine.environment()["precision"] == "default, 32 bits"
     with jax.default_matmul_precision("highest"), jax.enable_x64(True):

@@ -87,6 +87,21 @@ def test_a_step_without_memory_is_short_and_is_learned_from():
     np.testing.assert_allclose(values, [4500, 500 * distance**2, 0], rtol=1e-5, atol=1e-3)
 
 
+def valley(x):
+    """√(1 + x²): from far away its curvature promises a step across the valley and up the other side."""
+    return jnp.sum(jnp.sqrt(1 + x**2)), ()
+
+
+@pytest.mark.parametrize(("start", "taken"), [(1.2, True), (3.0, False)])
+def test_an_early_step_may_rise_to_twice_the_first_value(start, taken):
+    infos = []
+    solution = minimize(valley, lbfgs(5), jnp.asarray([start]), (), 30, infos.append)
+    first, _, third = infos[:3]
+    assert float(third.value) > float(first.value)
+    assert (float(third.value) < 2 * float(first.value)) == taken == bool(third.accepted)
+    assert solution.value == pytest.approx(1, abs=1e-4)
+
+
 def falls_off(x):
     """A slope that ends in a cliff of NaN, beyond which Adam is carried by its momentum."""
     return jnp.sum(jnp.where(x < 1, -x, jnp.nan)), ()

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,11 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+import stylejax.run_file as run_files
 from stylejax.checkpoint import save_parameters
 from stylejax.cli import main
 from stylejax.errors import InputError
 from stylejax.images import read_image
-from stylejax.run_file import read_position, run_file
+from stylejax.optimize import Run
+from stylejax.run_file import Keeper, read_position, run_file
+from stylejax.transfer import Checkpoint
 from stylejax.vgg import random_parameters
 
 PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax'; entry()"
@@ -73,9 +78,10 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(folder: Path, stop_afte
     interrupted.send_signal(signal.SIGINT)
     code, said = ended(interrupted)
     assert code == 130, said
-    assert f"to go on: stylejax resume {run_file(out)}" in said
     assert read_image(out).shape == (40, 48, 3)
-    code, said = ended(process(folder, "resume", str(run_file(out))))
+    told = re.search(r"to go on: stylejax (resume .*)$", said, re.MULTILINE)
+    assert told and set(options) < set(shlex.split(told[1]))
+    code, said = ended(process(folder, *shlex.split(told[1])))
     assert code == 0, said
     assert out.read_bytes() == (folder / "whole.png").read_bytes()
     assert not run_file(out).exists()
@@ -101,7 +107,7 @@ def test_a_killed_run_loses_no_more_than_one_interval(folder: Path, seed: int):
     if not run_file(out).exists():
         assert out.read_bytes() == (folder / "whole.png").read_bytes()
         return
-    assert read_position(run_file(out))["steps"] >= len(steps) - 1
+    assert read_position(run_file(out)).steps >= len(steps) - 1
     code, said = ended(process(folder, "resume", str(out)))
     assert code == 0, said
     assert out.read_bytes() == (folder / "whole.png").read_bytes()
@@ -110,7 +116,7 @@ def test_a_killed_run_loses_no_more_than_one_interval(folder: Path, seed: int):
 @pytest.fixture(scope="module")
 def stopped(folder: Path) -> bytes:
     """The file of a run that stopped after some steps."""
-    interrupted = process(folder, *words(folder, "stopped.png", 10**6, "--checkpoint-every", "2"))
+    interrupted = process(folder, *words(folder, "stopped.png", 3000, "--checkpoint-every", "2"))
     wait_for(interrupted, run_file(folder / "stopped.png").exists)
     interrupted.send_signal(signal.SIGTERM)
     assert ended(interrupted)[0] == 130
@@ -166,7 +172,7 @@ def test_changed_inputs_are_not_resumed(folder: Path, stopped: bytes, capsys: py
     try:
         (folder / "s.png").write_bytes((folder / "c.png").read_bytes())
         assert main(["resume", str(folder / "stopped.png")]) == 2
-        assert "styles (s.png) changed since the run began; restore it" in capsys.readouterr().err
+        assert "is not the style 's.png' that the picture was made from: its hash is another" in capsys.readouterr().err
     finally:
         (folder / "s.png").write_bytes(before)
 
@@ -178,7 +184,7 @@ def test_what_is_missing_is_said(folder: Path, capsys: pytest.CaptureFixture[str
 
 def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """The folder is taken away while the run goes on."""
-    from stylejax import cli_run, images
+    from stylejax import images
 
     gone, elsewhere = folder / "gone", folder / "elsewhere"
     gone.mkdir()
@@ -197,7 +203,6 @@ def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monk
     (saved,) = elsewhere.iterdir()
     assert error.endswith(f"the picture was saved as {saved}")
     assert read_image(saved).shape == (40, 48, 3)
-    assert cli_run.Files
 
 
 def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path):
@@ -215,31 +220,79 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path):
     assert len(said) == 1 and "the log ends here, and the run goes on" in said[0]
 
 
-def test_a_state_that_can_not_be_saved_stops_nothing(tmp_path: Path):
-    from stylejax.optimize import Run
-    from stylejax.run_file import Keeper
-    from stylejax.transfer import Checkpoint
+@pytest.fixture
+def keeper(stopped: bytes, folder: Path):
+    """Keeps a state of three numbers, of a run as it was described by another."""
+    position = read_position(run_file(folder / "stopped.png"))
 
+    def make(path: Path, every: int | None, complain=print) -> Keeper:
+        return Keeper(path, position.recipe, position.places, every, complain)
+
+    return make
+
+
+def state(step: int) -> Checkpoint:
+    return Checkpoint(0, Run(np.zeros(3)), step, step)
+
+
+def test_a_state_that_can_not_be_saved_stops_nothing(keeper, tmp_path: Path):
     said: list[str] = []
-    keeper = Keeper(tmp_path / "missing" / "a.run", {}, 1, said.append)
-    keeper.keep(Checkpoint(0, Run(np.zeros(3)), 1, 1))
+    missing = keeper(tmp_path / "missing" / "a.run", 1, said.append)
+    missing.keep(state(1))
     assert len(said) == 1 and "the state was not saved, and the run goes on" in said[0]
-    assert not keeper.written
+    assert not missing.written
 
 
-def test_states_are_saved_every_so_many_steps_or_never(tmp_path: Path):
-    from stylejax.optimize import Run
-    from stylejax.run_file import Keeper
-    from stylejax.transfer import Checkpoint
-
+def test_states_are_saved_every_so_many_steps_or_never(keeper, tmp_path: Path):
     for every, expected in ((3, [3, 6, 9]), (0, []), (None, [])):
-        keeper, found = Keeper(tmp_path / "a.run", {}, every, print), []
+        here, found = keeper(tmp_path / "a.run", every), []
         for step in range(1, 11):
-            keeper.remove()
-            keeper.keep(Checkpoint(0, Run(np.zeros(3)), step, step))
-            if keeper.path.exists():
+            here.remove()
+            here.keep(state(step))
+            if here.path.exists():
                 found.append(step)
         assert found == expected
+
+
+def test_where_nothing_is_said_states_are_saved_by_the_clock(keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After 30 seconds; after a write of 5 seconds not before 100 have passed."""
+    clock = {"now": 0.0}
+    monkeypatch.setattr(run_files.time, "monotonic", lambda: clock["now"])
+    slow = run_files.write_run
+
+    def write(*arguments):
+        slow(*arguments)
+        clock["now"] += 5
+
+    monkeypatch.setattr(run_files, "write_run", write)
+    here, found = keeper(tmp_path / "a.run", None), []
+    for now in range(10, 300, 10):
+        clock["now"] = max(clock["now"], float(now))
+        here.remove()
+        here.keep(state(now))
+        if here.path.exists():
+            found.append(now)
+    assert found == [30, 140, 250]
+
+
+def test_a_position_is_believed_field_by_field(refused, stopped: bytes, folder: Path):
+    """Paths and numbers of another type, and fields that nobody knows."""
+    (folder / "sound.run").write_bytes(stopped)
+    with np.load(folder / "sound.run") as archive:
+        arrays = dict(archive)
+    sound = json.loads(bytes(arrays["run"]))
+    for change, reason in (
+        ({"steps": -1}, "steps is -1; it should be a whole number from 0"),
+        ({"places": sound["places"] | {"content": 7}}, "places.content is 7; it should be a text"),
+        ({"recipe": sound["recipe"] | {"config": {}}}, "recipe.config.size is missing"),
+        ({"do": "harm"}, "it has 'do', which this version of stylejax does not know"),
+        ({"format": "stylejax run 9"}, "format is 'stylejax run 9'; it should be one of stylejax run 1"),
+        ({"scale": 99}, "index out of range"),
+    ):
+        text = np.frombuffer(json.dumps(sound | change).encode(), np.uint8)
+        with (folder / "odd.npz").open("wb") as file:
+            np.savez(file, **(arrays | {"run": text}))
+        assert reason in refused((folder / "odd.npz").read_bytes())
 
 
 def test_an_archive_with_pickles_is_refused(tmp_path: Path):
