@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from stylejax.errors import InputError
-from stylejax.losses import content_loss, gram_matrix, style_loss, total_variation
+from stylejax.losses import Mean, correlations, gram_matrix, squared_error, style_loss, variations
 from stylejax.parameterize import Encoded, decode
 from stylejax.types import ByLayer, Features, GramMatrices, Image, Network, Scalar
 
@@ -30,6 +30,14 @@ class Terms(NamedTuple):
     content: ByLayer
     style: ByLayer
     tv: Scalar | float
+
+
+class Measures(NamedTuple):
+    """What the terms are made of, each a `Mean` over positions: those of a picture's parts add up to those of the whole."""
+
+    content: dict[str, Mean]
+    style: dict[str, Mean]
+    tv: tuple[Mean, ...]
 
 
 def content_targets(vgg: Network, content: Image, layers: Iterable[str]) -> Features:
@@ -54,14 +62,27 @@ def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) ->
     Raises `InputError` when `weights` and `targets` do not name the same layers.
     """
     _check_layers(targets, weights)
-    image = decode(image)
-    features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
-    terms = Terms(
-        content={name: content_loss(features[name], p) for name, p in targets.content.items()},
-        style={name: style_loss(gram_matrix(features[name]), a) for name, a in targets.style.items()},
-        tv=total_variation(image),
-    )
+    terms = terms_of(measure(decode(image), vgg, targets), targets)
     return jnp.asarray(optax.tree.vdot(weights, terms)), terms
+
+
+def measure(image: Image, vgg: Network, targets: Targets) -> Measures:
+    """Looks at the image once."""
+    features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
+    return Measures(
+        content={name: squared_error(features[name], p) for name, p in targets.content.items()},
+        style={name: correlations(features[name]) for name in targets.style},
+        tv=variations(image),
+    )
+
+
+def terms_of(measures: Measures, targets: Targets) -> Terms:
+    """The losses, from measures of the whole picture."""
+    return Terms(
+        content={name: 0.5 * error.value for name, error in measures.content.items()},
+        style={name: style_loss(gram.value, targets.style[name]) for name, gram in measures.style.items()},
+        tv=sum((v.value for v in measures.tv), jnp.zeros(())),
+    )
 
 
 def _check_layers(targets: Targets, weights: Terms) -> None:
