@@ -4,6 +4,7 @@ A verb is a dataclass: its fields are the options, their docstrings the help, an
 until then, so that `stylejax --help` starts without jax.
 """
 
+import os
 import shlex
 import sys
 import warnings
@@ -23,7 +24,8 @@ from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_
 from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
 
-FAULT = 2
+FAULT, CLOSED = 2, 141
+"""The input is at fault; nobody reads the output any more, as a shell says it."""
 
 GROUPS = {"reconstruct": cli_reconstruct, "weights": cli_weights}
 """Verbs with verbs of their own."""
@@ -92,10 +94,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The console script. File names that are no text must not spoil the last line."""
+    """The console script. File names that are no text must not spoil the last line, nor a reader that has seen enough."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    sys.exit(main())
+    try:
+        try:
+            sys.exit(main())
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left would be written when Python ends, and complained of then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(CLOSED)
 
 
 def parse(words: Sequence[str]) -> Callable[[], int]:

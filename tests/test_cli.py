@@ -668,6 +668,20 @@ def test_help_imports_nothing_heavy(tmp_path: Path, words: str):
     assert not HEAVY & set(done.stderr.split())
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "stylejax", "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=write,
+        stderr=subprocess.PIPE,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_help_shows_every_option_with_its_default(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
         main(["transfer", "--help"])
