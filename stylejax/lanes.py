@@ -50,8 +50,8 @@ def minimize_lanes(
     """What `minimize` does to `fn(params, shared, *args)`, from each of `params` with the `args` in the same place.
 
     `callback` sees the `Info` of every lane at each step, and ends the run by returning True. Lanes are spread over the devices
-    of `mesh`, whose one axis is named `lanes`; without one they are all on the first device. Their number need not divide: copies
-    of the first fill up a program of `width` lanes, where nothing is said the least that divides, and are dropped.
+    of `mesh`, whose one axis is named `lanes`; without one they are all on the first device. Their number need not divide:
+    copies of the first fill up a program of `width` lanes, by default the least that divides, and are dropped.
     """
     count, devices = len(params), mesh.size if mesh else 1
     width = width or -(-count // devices) * devices
@@ -62,8 +62,8 @@ def minimize_lanes(
     while done < steps and not stop:
         length = min(chunk_length(), steps - done)
         state, infos = _advance(fn, minimizer, length, mesh, state, shared, each)
-        for infos in _by_step(jax.device_get(infos), length):
-            now = [_lane(infos, i) for i in range(count)]
+        for info in _by_step(jax.device_get(infos), length):
+            now = [_lane(info, i) for i in range(count)]
             runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
             stop = bool(callback and callback(now)) or stop
         done += length

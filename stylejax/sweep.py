@@ -22,7 +22,7 @@ from stylejax.memory import available_bytes, lanes_that_fit, predicted_bytes
 from stylejax.objective import Targets, Terms, objective
 from stylejax.optimize import HISTORY, Info, Minimizer, lbfgs
 from stylejax.parameterize import Parameterization, decode, encode
-from stylejax.scales import content_at, content_size, first_image, grams_at, layers_of, loss_weights, scales_of
+from stylejax.scales import content_at, content_size, first_image, grams_at, loss_weights, scales_of
 from stylejax.transfer import Result, minimizer_of, needed_bytes
 from stylejax.vgg import VGG, Parameters, build_vgg
 
@@ -68,8 +68,8 @@ def sweep(
 ) -> Swept:
     """Minimizes the objective of many images in one program, at one size.
 
-    `images` (h, w, 3), `targets` and `weights` are those of `objective`, stacked: a leaf with one axis more has one entry a lane,
-    a leaf without it is the same for all. `lanes` run at once on each device of `mesh`, whose one axis is named `lanes`, or on
+    `images` (h, w, 3), `targets` and `weights` are those of `objective`, stacked: a leaf with one axis more has one entry a
+    lane, a leaf without it is the same for all. `lanes` run at once on each device of `mesh`, whose one axis is named `lanes`, or on
     the first device without one; where nothing is said, as many as memory is predicted to hold or, on the CPU, one.
     `callback` sees the `Info` of the lanes that run, at each step, and ends the sweep by returning True.
     Raises `InputError` when leaves disagree on how many lanes there are.
@@ -110,8 +110,8 @@ def paint(
 ) -> Generator[Painted, None, None]:
     """Every row, as it ends: group by group, `lanes` at once on each device as `sweep` has it, each from coarse to fine.
 
-    `watch` sees the rows that run with their `Info`, at each step, and ends the sweep by returning True; what has not ended then
-    is left out. A row is the picture that `transfer` makes with its settings; on the CPU with one lane, bit for bit.
+    `watch` sees the rows that run with their `Info`, at each step, and ends the sweep by returning True; what has not ended
+    then is left out. A row is the picture that `transfer` makes with its settings; on the CPU with one lane, bit for bit.
     """
     stopped: list[bool] = []
 
