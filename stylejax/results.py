@@ -80,8 +80,8 @@ def keep(folder: Path, painted: Painted, made_of: Recipe, lines: str = LINES) ->
 
 
 def gather(folder: Path, rows: Sequence[Row], made_of: Callable[[Row], Recipe]) -> dict[int, dict[str, Any]]:
-    """Writes `results.jsonl` anew from the pictures, and from the lines of all processes what no picture tells: the seconds, and
-    the rows without a picture. Gives the entry of each row that has ended."""
+    """Writes `results.jsonl` anew from the pictures, and from the lines of all processes what no picture tells: the
+    seconds, and the rows without a picture. Gives the entry of each row that has ended."""
     old, files = _read_lines(folder), [*folder.glob("results-*.jsonl")]
     lines: list[bytes] = []
     for row in rows:

@@ -69,8 +69,8 @@ def sweep(
     """Minimizes the objective of many images in one program, at one size.
 
     `images` (h, w, 3), `targets` and `weights` are those of `objective`, stacked: a leaf with one axis more has one entry a
-    lane, a leaf without it is the same for all. `lanes` run at once on each device of `mesh`, whose one axis is named `lanes`, or on
-    the first device without one; where nothing is said, as many as memory is predicted to hold or, on the CPU, one.
+    lane, a leaf without it is the same for all. `lanes` run at once on each device of `mesh`, whose one axis is named `lanes`,
+    or on the first device without one; where nothing is said, as many as memory is predicted to hold or, on the CPU, one.
     `callback` sees the `Info` of the lanes that run, at each step, and ends the sweep by returning True.
     Raises `InputError` when leaves disagree on how many lanes there are.
     """
