@@ -125,6 +125,8 @@ def _values(name: str, value: Any, folder: Path) -> list[Any]:
         return [path for one in listed for path in _paths(name, one, folder)]
     if name in ("init", "weights"):
         listed = [str(folder / one) if isinstance(one, str) and (folder / one).is_file() else one for one in listed]
+    if name == "scales":
+        listed = [one.replace("+", ",") if isinstance(one, str) else one for one in listed]
     return [_value(TYPES.get(name), one) for one in listed]
 
 

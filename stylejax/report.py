@@ -46,7 +46,7 @@ def panels_of(
     """One panel for each combination of the settings that have no axis. The axes are the two settings with the most values."""
     settings = {row.number: settings_of(row) for row in rows}
     listed = varying(rows)
-    axes = sorted(listed, key=lambda name: -len(listed[name]))[:2]
+    axes = axes_of(listed)
     others = [name for name in listed if name not in axes]
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -71,6 +71,13 @@ def panels_of(
         for p in (panel(*group) for group in groups.items())
         if any(x is not None for line in p.pictures for x in line)
     ]
+
+
+def axes_of(listed: Mapping[str, Sequence[str]]) -> list[str]:
+    """What goes across, the setting with the most values, and down, the one with the most of the others. Of settings that have
+    as many, the last goes across: files stand first, and go down."""
+    across = sorted(reversed(listed), key=lambda name: -len(listed[name]))[:1]
+    return across + sorted((name for name in listed if name not in across), key=lambda name: -len(listed[name]))[:1]
 
 
 def varying(rows: Sequence[Row]) -> dict[str, list[str]]:
