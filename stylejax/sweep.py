@@ -71,7 +71,7 @@ def sweep(
     `images` (h, w, 3), `targets` and `weights` are those of `objective`, stacked: a leaf with one axis more has one entry a
     lane, a leaf without it is the same for all. `lanes` run at once on each device of `mesh`, whose one axis is named `lanes`,
     or on the first device without one; where nothing is said, as many as memory is predicted to hold or, on the CPU, one.
-    `callback` sees the `Info` of the lanes that run, at each step, and ends the sweep by returning True.
+    `callback` sees the `Info` of the lanes that run, at each step, and ends them by returning True.
     Raises `InputError` when leaves disagree on how many lanes there are.
     """
     alone = _lanes_of((images, targets, weights))
@@ -113,12 +113,6 @@ def paint(
     `watch` sees the rows that run with their `Info`, at each step, and ends the sweep by returning True; what has not ended
     then is left out. A row is the picture that `transfer` makes with its settings; on the CPU with one lane, bit for bit.
     """
-    stopped: list[bool] = []
-
-    def callback(batch: Sequence[Row], infos: Sequence[Info]) -> bool:
-        stopped.extend([True] * bool(watch and watch(batch, infos)))
-        return bool(stopped)
-
     for group in groups_of(rows):
         config, parameters = group[0].config, networks[group[0].network]
         vgg = placed(build_vgg(parameters, config.pooling, padding=config.padding), mesh, ALIKE)
@@ -126,17 +120,25 @@ def paint(
         targets = _targets(vgg, config)
         for batch in (group[i : i + width] for i in range(0, len(group), width)):
             began = time.perf_counter()
-            results = _coarse_to_fine(batch, vgg, targets, functools.partial(callback, batch), width, mesh)
-            if stopped:
+            results = _coarse_to_fine(
+                batch, vgg, targets, functools.partial(watch, batch) if watch else None, width, mesh
+            )
+            if results is None:
                 return
             seconds = (time.perf_counter() - began) / len(batch)
             yield from (Painted(row, result, seconds) for row, result in zip(batch, results, strict=True))
 
 
 def _coarse_to_fine(
-    batch: Sequence[Row], vgg: VGG, targets: Callable, watch: Watch, width: int, mesh: Mesh | None
-) -> list[Result | None]:
-    """`transfer` of each row, as lanes."""
+    batch: Sequence[Row], vgg: VGG, targets: Callable, watch: Watch | None, width: int, mesh: Mesh | None
+) -> list[Result | None] | None:
+    """`transfer` of each row, as lanes; None where `watch` ended it."""
+    stopped: list[bool] = []
+
+    def callback(infos: Sequence[Info]) -> bool:
+        stopped.append(bool(watch and watch(infos)))
+        return stopped[-1]
+
     images: list[Any] = [None] * len(batch)
     ended, evaluations = [], [0] * len(batch)
     for side, steps, (h, w) in _schedule(batch[0]):
@@ -147,7 +149,9 @@ def _coarse_to_fine(
             lanes.append((start, wanted, loss_weights(row.config, wanted)))
         config = batch[0].config
         minimizer = minimizer_of(config, steps)
-        ended = _descend(lanes, vgg, minimizer, config.parameterization, steps, watch, width, mesh)
+        ended = _descend(lanes, vgg, minimizer, config.parameterization, steps, callback, width, mesh)
+        if stopped[-1]:
+            return None
         images = [image for image, _ in ended]
         evaluations = [n + lane.evaluations for n, (_, lane) in zip(evaluations, ended, strict=True)]
     return [

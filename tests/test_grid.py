@@ -69,7 +69,11 @@ def test_a_file_is_a_product_or_rows():
     product = toml(HEAD + "style_weight = [1, 1e3]\nseed = [0, 1]")
     assert [(r.config.style_weight, r.config.seed) for r in product.rows] == [(1, 0), (1, 1), (1000, 0), (1000, 1)]
     rows = toml(HEAD + "tv_weight = 0.5\n[[row]]\nseed = 3\n[[row]]\nseed = [4, 5]\nstyle = [['s.png', 't.png']]")
-    assert [(r.config.tv_weight, r.config.seed, len(r.styles)) for r in rows.rows] == [(0.5, 3, 1), (0.5, 4, 2), (0.5, 5, 2)]
+    assert [(r.config.tv_weight, r.config.seed, len(r.styles)) for r in rows.rows] == [
+        (0.5, 3, 1),
+        (0.5, 4, 2),
+        (0.5, 5, 2),
+    ]
 
 
 def test_the_command_line_takes_the_place_of_the_file():
@@ -100,7 +104,9 @@ def test_bad_rows_are_all_named_and_the_others_kept():
     found = toml(HEAD + "".join(f"[[row]]\nseed = {n}\n{bad.get(n, '')}\n" for n in range(1, 201)))
     assert [row.number for row in found.rows] == [n for n in range(1, 201) if n not in bad]
     said = found.refusal()
-    assert said.startswith("3 of 200 rows can not be run. Row 17: gone.png does not exist; check the name of the picture.")
+    assert said.startswith(
+        "3 of 200 rows can not be run. Row 17: gone.png does not exist; check the name of the picture."
+    )
     assert "Row 90: style_weight is nan; it should be a finite number." in said
     assert "Row 161: unknown layer 'conv9_1'" in said and said.count("Row") == 3
 

@@ -1,9 +1,10 @@
 """Lanes of one program, against runs of their own.
 
-Where batching changes the rounding on the CPU (jax 0.10.2, real VGG-16 at 64²): responses of direct convolutions, Gram matrices
-and means of lanes are those of single runs bit for bit; Winograd's product is not where a map has so few tiles that one lane's is
-a product with a vector (3·10⁻⁶ at conv5_1), nor is the gradient, which the compiler fuses otherwise (10⁻⁷ after a step). L-BFGS
-makes of 10⁻⁷ some 10⁻³ in twenty steps from noise, or on real features; from the content, and with Adam, 10⁻⁵ in fifty.
+Where batching changes the rounding on the CPU (jax 0.10.2, real VGG-16 at 64²): the responses of direct convolutions, Gram
+matrices and means of lanes are those of single runs bit for bit. Winograd's product is not where a map has so few tiles that
+one lane's is a product with a vector (3·10⁻⁶ at conv5_1), nor are the gradient and the update, which the compiler fuses
+otherwise (10⁻⁷ after a step). L-BFGS makes of that some 10⁻³ in twenty steps on real features, or from noise: there only lanes
+that run by themselves, as is the default on the CPU, are the single runs.
 """
 
 import dataclasses

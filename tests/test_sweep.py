@@ -45,7 +45,9 @@ def row(tmp_path: Path) -> Any:
 
     def make(number: int, content: str = "c.png", style: str = "s.png", **settings: Any) -> Row:
         config = dataclasses.replace(QUICK, **settings)
-        return Row(number, tmp_path / content, (tmp_path / style,), config, ((*shapes[content], 3), (*shapes[style], 3)))
+        return Row(
+            number, tmp_path / content, (tmp_path / style,), config, ((*shapes[content], 3), (*shapes[style], 3))
+        )
 
     return make
 
@@ -55,7 +57,7 @@ def single(row: Row, vgg: VGG) -> Any:
 
 
 def test_five_lines_of_a_notebook(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
-    vgg, painting = narrow_vgg, artwork
+    vgg, photo, painting = narrow_vgg, jax.numpy.asarray(photo), jax.numpy.asarray(artwork)
     # The five lines of the README.
     content = stylejax.content_targets(vgg, photo, ["conv4_2"])
     targets = stylejax.Targets(content, stylejax.style_targets(vgg, painting, ["conv1_1", "conv3_1"]))
@@ -66,7 +68,7 @@ def test_five_lines_of_a_notebook(narrow_vgg: VGG, photo: np.ndarray, artwork: n
     assert swept.images.shape == (3, 40, 48, 3)
     for i, beta in enumerate(betas):
         own = Terms({"conv4_2": np.float32(1)}, {"conv1_1": beta, "conv3_1": beta}, np.float32(0))
-        start = stylejax.encode(jax.numpy.asarray(photo), "pyramid")
+        start = stylejax.encode(photo, "pyramid")
         solution = stylejax.minimize(stylejax.objective, stylejax.lbfgs(), start, (vgg, targets, own), 5)
         assert swept.losses[i] == np.float32(solution.value)
         assert swept.terms.style["conv3_1"][i] == solution.aux.style["conv3_1"]
@@ -76,7 +78,9 @@ def test_five_lines_of_a_notebook(narrow_vgg: VGG, photo: np.ndarray, artwork: n
 def stacked(vgg: VGG, photo: np.ndarray, artwork: np.ndarray) -> tuple[Any, Targets, Terms]:
     """Three lanes that differ in everything that can."""
     lanes = []
-    for image, style, weight in zip((photo, 1 - photo, photo**2), (artwork, 1 - artwork, artwork**2), (1, 10, 100), strict=True):
+    for image, style, weight in zip(
+        (photo, 1 - photo, photo**2), (artwork, 1 - artwork, artwork**2), (1.0, 10.0, 100.0), strict=True
+    ):
         config = TransferConfig(size=48, style_weight=weight, **LAYERS)
         targets = targets_at(image, [style], vgg, config, 48)
         lanes.append((image, targets, loss_weights(config, targets)))
@@ -126,7 +130,9 @@ def test_rows_are_what_transfer_makes(row: Any, networks: Any, narrow_vgg: VGG):
 
 
 @pytest.mark.parametrize("devices", [None, 4])
-def test_rows_in_one_program_are_near_to_what_transfer_makes(devices: int | None, row: Any, networks: Any, narrow_vgg: VGG):
+def test_rows_in_one_program_are_near_to_what_transfer_makes(
+    devices: int | None, row: Any, networks: Any, narrow_vgg: VGG
+):
     mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,)) if devices else None
     rows = [row(i, seed=i, style_weight=10.0**i) for i in range(5)]
     painted = list(paint(rows, networks, lanes=3, mesh=mesh))
@@ -198,7 +204,7 @@ import sys, jax, numpy as np, stylejax
 from jax.sharding import AxisType
 data = np.load(sys.argv[1])
 vgg = stylejax.load_vgg(sys.argv[2])
-photo, style = data["photo"], data["style"]
+photo, style = jax.numpy.asarray(data["photo"]), jax.numpy.asarray(data["style"])
 targets = stylejax.Targets(stylejax.content_targets(vgg, photo, ["conv2_1"]), stylejax.style_targets(vgg, style, ["conv1_1"]))
 weights = stylejax.Terms({"conv2_1": 1.0}, {"conv1_1": np.float32(10.0) ** np.arange(11, dtype=np.float32)}, 0.0)
 assert len(jax.devices()) == 8
@@ -210,7 +216,9 @@ print(many.images.shape)
 """
 
 
-def test_eleven_lanes_on_eight_devices(photo: np.ndarray, artwork: np.ndarray, narrow_parameters: Parameters, tmp_path: Path):
+def test_eleven_lanes_on_eight_devices(
+    photo: np.ndarray, artwork: np.ndarray, narrow_parameters: Parameters, tmp_path: Path
+):
     np.savez(tmp_path / "data.npz", photo=photo, style=artwork)
     save_parameters(tmp_path / "vgg.h5", narrow_parameters)
     command = [sys.executable, "-c", EIGHT, str(tmp_path / "data.npz"), str(tmp_path / "vgg.h5")]
