@@ -53,9 +53,8 @@ def main(benchmark: Benchmark) -> None:
         few = jax.tree.map(lambda x: x[:rows] if jnp.ndim(x) else x, weights)
         stylejax.sweep(image, vgg, targets, few, steps=benchmark.steps, minimizer=minimizer, lanes=lanes)
 
-    print(
-        f"{jax.devices()[0].device_kind}, {benchmark.rows} rows at {benchmark.size}², {benchmark.steps} steps, jax {jax.__version__}\n"
-    )
+    rows = f"{benchmark.rows} rows at {benchmark.size}², {benchmark.steps} steps"
+    print(f"{jax.devices()[0].device_kind}, {rows}, jax {jax.__version__}\n")
     print("| | seconds | of single runs |\n|---|---|---|")
     singles(1)
     alone = _seconds(singles)
