@@ -93,7 +93,8 @@ class Sweep:
         if processes > 1:
             say(f"process {process} of {processes}: {len(todo)} of {len(grid.rows)} rows")
         interrupted = self._paint(todo, networks, LINES if processes == 1 else f"results-{process}.jsonl")
-        with meeting(processes) as dead:
+        # Who was interrupted does not wait for the others, which may go on for hours.
+        with meeting(1 if interrupted else processes) as dead:
             if process:
                 return self._end(len(grid.rows), None, dead, interrupted)
             entries = gather(self.out, grid.rows, made_of)

@@ -24,7 +24,7 @@ from stylejax.optimize import HISTORY, Info, Minimizer, lbfgs
 from stylejax.parameterize import Parameterization, decode, encode
 from stylejax.scales import content_at, content_size, first_image, grams_at, loss_weights, scales_of
 from stylejax.transfer import Result, minimizer_of, needed_bytes
-from stylejax.vgg import VGG, Parameters, build_vgg
+from stylejax.vgg import VGG, Padding, Parameters, Pooling, build_vgg
 
 LEAVES = ("seed", "init", "content_weight", "style_weight", "tv_weight", "balance", "style_scale")
 """Settings that change only the numbers that a program is given. Any other makes another group of rows."""
@@ -113,16 +113,20 @@ def paint(
     `watch` sees the rows that run with their `Info`, at each step, and ends the sweep by returning True; what has not ended
     then is left out. A row is the picture that `transfer` makes with its settings; on the CPU with one lane, bit for bit.
     """
+
+    @functools.cache
+    def built(network: tuple[str, int], pooling: Pooling, padding: Padding) -> VGG:
+        return placed(build_vgg(networks[network], pooling, padding=padding), mesh, ALIKE)
+
     for group in groups_of(rows):
-        config, parameters = group[0].config, networks[group[0].network]
-        vgg = placed(build_vgg(parameters, config.pooling, padding=config.padding), mesh, ALIKE)
+        config = group[0].config
+        vgg = built(group[0].network, config.pooling, config.padding)
         width = _width(_most_lanes(config, lanes), len(group), mesh, functools.partial(_needed, group[0], vgg.network))
-        targets = _targets(vgg, config)
+        lane = _lane_maker(vgg, config)
         for batch in (group[i : i + width] for i in range(0, len(group), width)):
             began = time.perf_counter()
-            results = _coarse_to_fine(
-                batch, vgg, targets, functools.partial(watch, batch) if watch else None, width, mesh
-            )
+            told = functools.partial(watch, batch) if watch else None
+            results = _coarse_to_fine(batch, vgg, lane, told, width, mesh)
             if results is None:
                 return
             seconds = (time.perf_counter() - began) / len(batch)
@@ -130,7 +134,7 @@ def paint(
 
 
 def _coarse_to_fine(
-    batch: Sequence[Row], vgg: VGG, targets: Callable, watch: Watch | None, width: int, mesh: Mesh | None
+    batch: Sequence[Row], vgg: VGG, lane: Callable, watch: Watch | None, width: int, mesh: Mesh | None
 ) -> list[Result | None] | None:
     """`transfer` of each row, as lanes; None where `watch` ended it."""
     stopped: list[bool] = []
@@ -139,25 +143,24 @@ def _coarse_to_fine(
         stopped.append(bool(watch and watch(infos)))
         return stopped[-1]
 
-    images: list[Any] = [None] * len(batch)
-    ended, evaluations = [], [0] * len(batch)
-    for side, steps, (h, w) in _schedule(batch[0]):
-        lanes = []
-        for row, image in zip(batch, images, strict=True):
-            wanted = targets(row, side)
-            start = _first(row, h, w) if image is None else resize(image, h, w)
-            lanes.append((start, wanted, loss_weights(row.config, wanted)))
-        config = batch[0].config
+    config, images, passed = batch[0].config, [None] * len(batch), []
+    for side, steps, _ in _schedule(batch[0]):
+        lanes = [lane(row, side, image) for row, image in zip(batch, images, strict=True)]
         minimizer = minimizer_of(config, steps)
         ended = _descend(lanes, vgg, minimizer, config.parameterization, steps, callback, width, mesh)
         if stopped[-1]:
             return None
-        images = [image for image, _ in ended]
-        evaluations = [n + lane.evaluations for n, (_, lane) in zip(evaluations, ended, strict=True)]
-    return [
-        Result(image, lane.value, lane.aux, row.config.steps, n, False) if lane.aux else None
-        for row, n, (image, lane) in zip(batch, evaluations, ended, strict=True)
-    ]
+        images, found = zip(*ended, strict=True)
+        passed.append(found)
+    return [_result(row, image, scales) for row, image, *scales in zip(batch, images, *passed, strict=True)]
+
+
+def _result(row: Row, image: Any, scales: Sequence[Lane]) -> Result | None:
+    """None if the loss was not finite at a scale: there `transfer` ends."""
+    if any(lane.aux is None for lane in scales):
+        return None
+    evaluations = sum(lane.evaluations for lane in scales)
+    return Result(image, scales[-1].value, scales[-1].aux, row.config.steps, evaluations, False)
 
 
 def _descend(
@@ -184,13 +187,9 @@ def _schedule(row: Row) -> tuple[tuple[int, int, tuple[int, int]], ...]:
     return tuple((side, steps, content_size(row.config, content, side)) for side, steps in scales)
 
 
-def _first(row: Row, h: int, w: int) -> np.ndarray:
-    return first_image(row.config, read_image(row.content), [read_image(path) for path in row.styles], h, w)
-
-
-def _targets(vgg: VGG, config: TransferConfig) -> Callable[[Row, int], Targets]:
-    """Targets of the rows of a group, which has that config but for `LEAVES`, at a scale. What rows share is computed once, and
-    kept on the host."""
+def _lane_maker(vgg: VGG, config: TransferConfig) -> Callable[[Row, int, Any], tuple[Any, Targets, Terms]]:
+    """Makes the first image, targets and weights of a row at a scale, where `image` is what the coarser one gave or None. Rows
+    are of a group with that config but for `LEAVES`. What they share is read and computed once, and kept on the host."""
     picture = functools.lru_cache(8)(read_image)
 
     @functools.lru_cache(64)
@@ -202,7 +201,14 @@ def _targets(vgg: VGG, config: TransferConfig) -> Callable[[Row, int], Targets]:
         scaled = dataclasses.replace(config, style_scale=style_scale)
         return jax.device_get(grams_at([picture(path) for path in paths], vgg, scaled, side))
 
-    return lambda row, side: Targets(content(row.content, side), grams(row.styles, row.config.style_scale, side))
+    def lane(row: Row, side: int, image: Any) -> tuple[Any, Targets, Terms]:
+        h, w = content_size(row.config, row.shapes[0], side)
+        targets = Targets(content(row.content, side), grams(row.styles, row.config.style_scale, side))
+        if image is None:
+            image = first_image(row.config, picture(row.content), [picture(path) for path in row.styles], h, w)
+        return resize(image, h, w), targets, loss_weights(row.config, targets)
+
+    return lane
 
 
 def _most_lanes(config: TransferConfig, lanes: int | None) -> int | None:
