@@ -91,7 +91,8 @@ class Sweep:
         made_of = recipes(networks)
         todo = [row for row in grid.rows[process::processes] if not finished(self.out, row, made_of(row))]
         if processes > 1:
-            say(f"process {process} of {processes}: {len(todo)} of {len(grid.rows)} rows")
+            fate = "; if process 0 dies, jax ends this one too, and --resume does what is missing" if process else ""
+            say(f"process {process} of {processes}: {len(todo)} of {len(grid.rows)} rows{fate}")
         interrupted = self._paint(todo, networks, LINES if processes == 1 else f"results-{process}.jsonl")
         # Who was interrupted does not wait for the others, which may go on for hours.
         with meeting(1 if interrupted else processes) as dead:

@@ -76,7 +76,7 @@ def panels_of(
 def axes_of(listed: Mapping[str, Sequence[str]]) -> list[str]:
     """What goes across, the setting with the most values, and down, the one with the most of the others. Of settings that have
     as many, the last goes across: files stand first, and go down."""
-    across = sorted(reversed(listed), key=lambda name: -len(listed[name]))[:1]
+    across = sorted(reversed(list(listed)), key=lambda name: -len(listed[name]))[:1]
     return across + sorted((name for name in listed if name not in across), key=lambda name: -len(listed[name]))[:1]
 
 

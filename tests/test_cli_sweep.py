@@ -208,16 +208,21 @@ def start(rows_to_live: int, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
+def ended(rows_to_live: int, *words: str) -> tuple[int, str]:
+    process = start(rows_to_live, *words)
+    said, _ = process.communicate(timeout=200)
+    return process.returncode, said
+
+
 def test_a_sweep_that_was_killed_resumes_to_the_same_bytes():
-    assert start(2).wait() == -signal.SIGKILL
+    assert ended(2) == (-signal.SIGKILL, "")
     assert [path.name for path in sorted(Path("out").glob("row*"))] == PICTURES[:2]
     assert len(entries("out")) == 2 and not Path("out/index.html").exists()
     kept = Path("out/row0001.png").stat().st_mtime_ns
-    resumed = start(99, "--resume")
-    assert resumed.communicate()[0] == "out: 4 of 4 pictures\n"
+    assert ended(99, "--resume") == (0, "out: 4 of 4 pictures\n")
     assert Path("out/row0001.png").stat().st_mtime_ns == kept
     Path("out").rename("killed")
-    assert start(99).wait() == 0
+    assert ended(99)[0] == 0
     assert files("killed") == files("out")
 
 
