@@ -8,6 +8,7 @@ that run by themselves, as is the default on the CPU, are the single runs.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
+from stylejax import lanes
 from stylejax.config import TransferConfig
 from stylejax.lanes import minimize_lanes
 from stylejax.objective import objective
@@ -70,9 +72,9 @@ def assert_same(lane: Any, solution: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, (lane.params, lane.aux), (solution.params, solution.aux))
 
 
-def assert_near(lanes: list, singles: list) -> None:
-    assert len(lanes) == len(singles)
-    np.testing.assert_allclose([lane.value for lane in lanes], [single.value for single in singles], rtol=1e-4)
+def assert_near(found: list, singles: list) -> None:
+    assert len(found) == len(singles)
+    np.testing.assert_allclose([lane.value for lane in found], [single.value for single in singles], rtol=1e-4)
 
 
 def test_lanes_are_the_single_runs(problems: list, narrow_vgg: VGG):
@@ -91,9 +93,9 @@ def test_lanes_of_adam_are_the_single_runs(shallow: list, narrow_vgg: VGG):
 @pytest.mark.parametrize("width", [8, None])
 def test_on_several_devices_lanes_need_not_divide(width: int | None, shallow: list, narrow_vgg: VGG):
     """Two to a device, and one: five lanes or three on four devices."""
-    lanes = shallow if width else shallow[:3]
-    spread = in_lanes(lanes, narrow_vgg, lbfgs(10), 10, mesh=mesh(), width=width)
-    assert_near(spread, [alone(problem, narrow_vgg, lbfgs(10), 10) for problem in lanes])
+    some = shallow if width else shallow[:3]
+    spread = in_lanes(some, narrow_vgg, lbfgs(10), 10, mesh=mesh(), width=width)
+    assert_near(spread, [alone(problem, narrow_vgg, lbfgs(10), 10) for problem in some])
 
 
 def equations(jaxpr: Any) -> Any:
@@ -107,11 +109,10 @@ def equations(jaxpr: Any) -> Any:
 
 def test_the_network_has_no_lanes(problems: list, narrow_vgg: VGG):
     """Kernels with an axis of lanes would be convolutions of as many groups."""
-    starts, args = zip(*problems, strict=True)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *args)
-    gradient = jax.grad(lambda x, vgg, t, w: objective(x, vgg, t, w)[0])
-    mapped = jax.vmap(gradient, in_axes=(0, None, 0, 0))
-    jaxpr = jax.make_jaxpr(mapped)(jax.tree.map(lambda *x: jnp.stack(x), *starts), narrow_vgg, *stacked)
+    starts, args = (lanes.stack(trees) for trees in zip(*problems, strict=True))
+    state = lanes._init(lbfgs(3), None, starts)
+    advance = functools.partial(lanes._advance, objective, lbfgs(3), 1, None)
+    jaxpr = jax.make_jaxpr(advance)(state, narrow_vgg, args)
     found = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "conv_general_dilated"]
     assert len(found) >= 2 * 13
     assert {(e.params["feature_group_count"], e.params["batch_group_count"]) for e in found} == {(1, 1)}
@@ -163,9 +164,9 @@ def test_a_callback_sees_the_lanes_that_were_asked_for_and_ends_them():
         seen.append(infos)
         return len(seen) == 4
 
-    lanes = descend(CENTRES, callback=callback, width=8, mesh=mesh())
+    found = descend(CENTRES, callback=callback, width=8, mesh=mesh())
     assert [len(infos) for infos in seen] == [3, 3, 3, 3]
-    assert [lane.evaluations for lane in lanes] == [4, 4, 4]
+    assert [lane.evaluations for lane in found] == [4, 4, 4]
     assert seen[0][0].value == pytest.approx(2 * 1 + 3 * 4)
 
 
