@@ -65,20 +65,24 @@ class Sweep:
             raise InputError("a sweep of nothing; list settings, as in --style-weight 1e2,1e3, or name a TOML file")
         if self.lanes is not None and self.lanes < 1:
             raise InputError(f"--lanes is {self.lanes}; it should be a whole number from 1")
+        from stylejax.results import check_folder
+
         with joined(self.machines) as (process, processes):
             start_jax()
-            return self._run(self._checked(options), process, processes)
+            grid = self._checked(options)
+            # No process writes into the folder before all have looked at it.
+            with meeting(processes):
+                check_folder(self.out, self.resume)
+            return self._run(grid, process, processes)
 
     def _checked(self, options: dict[str, Any]) -> "Grid":
         from stylejax.grid import read_grid
-        from stylejax.results import check_folder
 
         grid = read_grid(self.grid, options)
         if grid.bad and not (self.skip_bad and grid.rows):
             raise InputError(f"{grid.refusal()} Mend them, or leave them out with --skip-bad")
         if grid.bad:
             say(f"left out: {grid.refusal()}")
-        check_folder(self.out, self.resume)
         return grid
 
     def _run(self, grid: "Grid", process: int, processes: int) -> int:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from conftest import noise_image
 
 from stylejax import results
 from stylejax.cli import main, parse
+from stylejax.cli_sweep import _mesh as every_device
 from stylejax.images import read_image
 from stylejax.manifest import read
 from stylejax.report import axes_of, panels_of, varying
@@ -76,6 +78,17 @@ def test_a_row_is_the_picture_that_transfer_makes():
     words = ["transfer", "c.png", "t.png", "-o", "single.png", "--style-weight", "1e3", *QUICK]
     assert main(words) == 0
     assert Path("single.png").read_bytes() == Path("out/row0004.png").read_bytes()
+
+
+def test_rows_are_spread_over_all_devices(monkeypatch: pytest.MonkeyPatch):
+    """Of which the tests have four."""
+    assert sweep(out="one") == 0
+    monkeypatch.setattr("stylejax.cli_sweep._mesh", every_device)
+    mesh = every_device()
+    assert (mesh.size, mesh.axis_names, mesh.axis_types) == (4, ("lanes",), (jax.sharding.AxisType.Auto,))
+    assert sweep() == 0
+    losses = [[entry["loss"] for entry in entries(out)] for out in ("out", "one")]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 HEAD = 'content = "c.png"\nstyle = "s.png"\nweights = "narrow.h5"\nsize = 24\nsteps = 1\n'
