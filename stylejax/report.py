@@ -13,7 +13,7 @@ from stylejax.sheet import Panel, panels_page, panels_sheet
 
 SHEET, PAGE = "sheet.png", "index.html"
 
-ON_SHEET, ON_PAGE = 256, 768
+ON_SHEET, ON_PAGE = 256, 512
 """Longest sides of a picture on the sheet and on the page; larger ones are in the folder."""
 
 ABREAST = 6

@@ -111,7 +111,9 @@ def _line(folder: Path, row: Row, made_of: Recipe, manifest: Manifest | None, se
 def _read_lines(folder: Path) -> dict[int, dict[str, Any]]:
     """The entries by row, the newest of each. A line that was torn when the sweep was killed is left out."""
     found: dict[int, dict[str, Any]] = {}
-    for path in sorted(folder.glob("results*.jsonl")):
+    for path in (folder / LINES, *sorted(folder.glob("results-*.jsonl"))):
+        if not path.is_file():
+            continue
         for line in path.read_bytes().decode("utf-8", "replace").splitlines():
             with contextlib.suppress(InputError):
                 entry = strict.parse(line)
