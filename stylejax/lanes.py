@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from stylejax.curvature import Params
-from stylejax.optimize import Function, Info, Minimizer, Run, chunk_length, noted
+from stylejax.optimize import Function, Info, Minimizer, Run, chunk_length, minimize, noted
 
 AXIS = "lanes"
 """The one axis of a mesh that lanes are spread over."""
@@ -55,6 +55,8 @@ def minimize_lanes(
     """
     count, devices = len(params), mesh.size if mesh else 1
     width = width or -(-count // devices) * devices
+    if width == 1:
+        return [_alone(fn, minimizer, params[0], placed((shared, *args[0]), mesh, ALIKE), steps, callback)]
     filled = [*range(count), *[0] * (width - count)]
     each = placed(stack([(params[i], args[i]) for i in filled]), mesh, SPREAD)
     state, each, shared = _init(minimizer, mesh, each[0]), each[1], placed(shared, mesh, ALIKE)
@@ -97,7 +99,7 @@ def _advance(
     fn: Function, minimizer: Minimizer, length: int, mesh: Mesh | None, state: Any, shared: Any, args: tuple
 ) -> tuple[Any, Info]:
     def here(state: Any, shared: Any, args: tuple) -> tuple[Any, Info]:
-        step = _in_lanes(functools.partial(minimizer.step, fn))
+        step = jax.vmap(functools.partial(minimizer.step, fn), in_axes=(0, None, *(0 for _ in args)))
         if length == 1:
             return step(state, shared, *args)
         return jax.lax.scan(lambda s, _: step(s, shared, *args), state, length=length)
@@ -105,15 +107,16 @@ def _advance(
     return _over(mesh, here, (SPREAD, ALIKE, SPREAD), (SPREAD, SPREAD if length == 1 else LATER))(state, shared, args)
 
 
-def _in_lanes(step: Callable) -> Callable:
-    """A step of all lanes at once. A batch of one lane is no batch."""
-
-    def steps(state: Any, shared: Any, *args: Any) -> tuple[Any, Info]:
-        if len(jax.tree.leaves(state)[0]) > 1:
-            return jax.vmap(step, in_axes=(0, None, *(0 for _ in args)))(state, shared, *args)
-        return jax.tree.map(lambda x: x[None], step(_lane(state, 0), shared, *_lane(args, 0)))
-
-    return steps
+def _alone(
+    fn: Function, minimizer: Minimizer, params: Params, args: tuple, steps: int, callback: Callable | None
+) -> Lane:
+    """One lane is `minimize` itself: a program with an axis of one lane would copy the memory of L-BFGS at every step."""
+    try:
+        told = (lambda info: callback([info])) if callback else None
+        found = minimize(fn, minimizer, params, args, steps, told)
+    except FloatingPointError:
+        return Lane(params, float("inf"), None, steps)
+    return Lane(found.params, found.value, found.aux, found.evaluations)
 
 
 def _over(mesh: Mesh | None, here: Callable, given: Any, made: Any) -> Callable:
