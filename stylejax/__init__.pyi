@@ -29,6 +29,7 @@ from .reconstruct import psnr as psnr
 from .reconstruct import reconstruct_content as reconstruct_content
 from .reconstruct import reconstruct_style as reconstruct_style
 from .sources import resolve as resolve
+from .sweep import sweep as sweep
 from .transfer import Result as Result
 from .transfer import transfer as transfer
 from .vgg import VGG as VGG

@@ -20,6 +20,7 @@ from stylejax import cli_manifest, cli_reconstruct, cli_weights
 from stylejax.cli_features import Features
 from stylejax.cli_resume import Resume
 from stylejax.cli_run import INTERRUPTED, Files, Keeping, options_of, run_transfer, say
+from stylejax.cli_sweep import Sweep
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
 from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
@@ -123,6 +124,7 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
             "transfer": asking(Transfer, config=preset(preset_name(words))),
             "reconstruct": cli_reconstruct.Reconstruct(),
             "features": asking(Features),
+            "sweep": asking(Sweep),
             "resume": asking(Resume),
             **cli_manifest.VERBS,
             "weights": cli_weights.Weights(),

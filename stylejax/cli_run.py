@@ -81,7 +81,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
         start = plain(made_of)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
-        with progress_bar() as bar, _graceful_interrupt() as interrupted:
+        with progress_bar() as bar, graceful_interrupt() as interrupted:
 
             def watch(step: "Step") -> bool:
                 bar(step)
@@ -182,7 +182,7 @@ def _report(result: "Result", files: Files, run: Path | None) -> int:
 
 
 @contextmanager
-def _graceful_interrupt() -> Iterator[Callable[[], bool]]:
+def graceful_interrupt() -> Iterator[Callable[[], bool]]:
     """Turns the first Ctrl-C or SIGTERM into a flag that ends the run after its step; a second one ends it at once."""
     asked: list[int] = []
 

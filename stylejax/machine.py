@@ -21,7 +21,7 @@ def environment() -> dict[str, Any]:
     """Plain JSON without any path of the machine: versions, device, machine, XLA's flags, precision."""
     import jax
 
-    config, device = cast(Any, jax.config), jax.devices()[0]
+    config, device = cast(Any, jax.config), jax.local_devices()[0]
     versions = {name: _installed(name) or "unknown" for name in PACKAGES}
     versions |= {name: version for name in ACCELERATED if (version := _installed(name))}
     runtime = " ".join(device.client.platform_version.split())
@@ -30,7 +30,7 @@ def environment() -> dict[str, Any]:
         "device": {
             "backend": jax.default_backend(),
             "kind": device.device_kind,
-            "count": jax.device_count(),
+            "count": jax.local_device_count(),
             "runtime": re.sub(r"\S*[/\\]\S*", "…", runtime),
         },
         "machine": {

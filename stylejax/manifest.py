@@ -83,12 +83,21 @@ class Manifest(NamedTuple):
 
 def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parameters: Parameters) -> Recipe:
     """What the run of these files is made of, on this machine."""
+    return recipe_with(content, styles, config, network_of(config.weights, parameters))
+
+
+def recipe_with(content: Path, styles: Sequence[Path], config: TransferConfig, network: Network) -> Recipe:
+    """`recipe` with a network that was hashed before."""
     init = None if config.init in FIRST_IMAGES else file_of(Path(config.init))
-    file = None if config.weights in NETWORKS else plain_name(Path(config.weights))
-    named = dataclasses.replace(config, init=init.name if init else config.init, weights=file or config.weights)
+    named = dataclasses.replace(config, init=init.name if init else config.init, weights=network.file or config.weights)
+    return Recipe(named, file_of(content), tuple(file_of(path) for path in styles), init, network, environment())
+
+
+def network_of(weights: str, parameters: Parameters) -> Network:
+    """The numbers that `weights` was resolved to, by their hash."""
     source = re.sub(r"\S*[/\\]", "", parameters.source)
-    weights = Network(parameters.network, source, parameters_hash(parameters), file)
-    return Recipe(named, file_of(content), tuple(file_of(path) for path in styles), init, weights, environment())
+    file = None if weights in NETWORKS else plain_name(Path(weights))
+    return Network(parameters.network, source, parameters_hash(parameters), file)
 
 
 def outcome(result: Result, seconds: float) -> Outcome:

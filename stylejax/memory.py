@@ -21,15 +21,24 @@ COPIES, WINOGRAD_COPIES = 2, 4
 """Bytes of the network over those of its kernels: directly, they are there once more, turned round for the gradient; for
 Winograd's convolution they are transformed, 36 numbers for 9."""
 
+ROOM = 0.8
+"""The share of the free memory that lanes may take, as the prediction is right to a fifth."""
+
 SMALLEST = 32
 """No smaller size is recommended: it would be no picture."""
 
 
 def predicted_bytes(
-    network: str, layers: Iterable[str], height: int, width: int, history: int, winograd: bool | None = None
+    network: str,
+    layers: Iterable[str],
+    height: int,
+    width: int,
+    history: int,
+    winograd: bool | None = None,
+    lanes: int = 1,
 ) -> int:
-    """Peak memory of a step at height×width: the network and its responses up to the deepest of `layers`, and
-    2 · `history` images. `winograd` is what `build_vgg` was given."""
+    """Peak memory of a step at height×width: the network and, for each of the `lanes` that share it, its responses up to the
+    deepest of `layers`, and 2 · `history` images. `winograd` is what `build_vgg` was given."""
     winograd = jax.default_backend() == "cpu" if winograd is None else winograd
     names = layer_names(network)
     names = names[: 1 + max((names.index(layer) for layer in layers), default=-1)]
@@ -37,7 +46,7 @@ def predicted_bytes(
     responses = sum(4 * c / 4 ** (block(name) - 1) for name, c in zip(names, channels, strict=True))
     kernels = sum(4 * 9 * i * o for i, o in zip((3, *channels), channels, strict=False))
     copies = WINOGRAD_COPIES if winograd else COPIES
-    return int(height * width * (WORKING_SET * responses + IMAGE * (2 * history + 12)) + copies * kernels)
+    return int(lanes * height * width * (WORKING_SET * responses + IMAGE * (2 * history + 12)) + copies * kernels)
 
 
 def available_bytes() -> int:
@@ -63,6 +72,13 @@ def check_memory(needed: Callable[[int], int], available: int, size: int) -> Non
         f"a picture of --size {size} needs about {needed(size) / 2**30:.1f} GiB of memory, and "
         f"{available / 2**30:.1f} GiB are free; {remedy} a smaller --history or --optimizer adam"
     )
+
+
+def lanes_that_fit(needed: Callable[[int], int], available: int, count: int) -> int:
+    """As many lanes of one program, of `count`, as the `needed` bytes of so many leave room for; one at least. They are as
+    many in each batch as can be: of 9 where 8 fit it takes 5 and 4."""
+    fit = next((n for n in range(count, 1, -1) if needed(n) <= ROOM * available), 1)
+    return -(-count // -(-count // fit))
 
 
 def _container_bytes() -> list[int]:

@@ -244,7 +244,7 @@ def minimize(
         state, infos = _advance(fn, minimizer, length, run.state, args)
         run = run._replace(state=state)
         for info in _unstack(jax.device_get(infos), length):
-            run = _noted(run, info)
+            run = noted(run, info)
             stop = bool(callback and callback(info)) or stop
         if keep:
             keep(run)
@@ -253,7 +253,8 @@ def minimize(
     return Solution(run.state.best.params, run.value, run.aux, run.evaluations, run.state)
 
 
-def _noted(run: Run, info: Info) -> Run:
+def noted(run: Run, info: Info) -> Run:
+    """The run with one more step counted, and its value and parts if they are the least so far."""
     run = run._replace(steps=run.steps + 1, evaluations=run.evaluations + int(info.evaluations))
     better = info.accepted and float(info.value) < run.value
     return run._replace(value=float(info.value), aux=info.aux) if better else run

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -49,6 +49,38 @@ def progress_bar(show: bool = True) -> Iterator[Callable[[Step], None]]:
             )
 
         yield move
+
+
+@contextmanager
+def sweep_bar(rows: int, steps: int, show: bool = True) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
+    """A bar on standard error over all steps of all rows, with the rows that are done and the time left; gives the function
+    that moves it by a step of some rows, and the one that tells that a row has ended, with a line on it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[done]} of {task.fields[rows]} rows  {task.fields[now]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(
+        *columns, console=Console(stderr=True, highlight=False), disable=not show, refresh_per_second=4
+    ) as bar:
+        task = bar.add_task("", total=steps, done=0, rows=rows, now="compiling")
+
+        def move(numbers: Sequence[int], infos: Sequence[Any]) -> None:
+            which = f"row {numbers[0]}" if len(numbers) == 1 else f"rows {numbers[0]} … {numbers[-1]}"
+            losses = " ".join(f"{float(info.value):.4g}" for info in infos[:3])
+            more = " …" if len(infos) > 3 else ""
+            bar.update(task, advance=len(numbers), now=f"{which}: loss {losses}{more}")
+
+        def ended(line: str) -> None:
+            bar.update(task, done=bar.tasks[0].fields["done"] + 1)
+            bar.console.print(line, markup=False, soft_wrap=True)
+
+        yield move, ended
 
 
 class RunLog:

@@ -11,7 +11,7 @@ import numpy as np
 from stylejax.config import TransferConfig
 from stylejax.images import Picture, fit, read_image, resize
 from stylejax.objective import Targets, Terms, blend, content_targets, style_targets
-from stylejax.types import Scalar
+from stylejax.types import Features, GramMatrices, Scalar
 from stylejax.vgg import VGG, smallest_side
 
 NOISE = 0.05
@@ -66,17 +66,28 @@ def first_image(config: TransferConfig, content: Picture, styles: list[Picture],
 
 def targets_at(content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, side: int) -> Targets:
     """Targets at one scale."""
+    return Targets(content_at(content, vgg, config, side), grams_at(styles, vgg, config, side))
+
+
+def content_at(content: Picture, vgg: VGG, config: TransferConfig, side: int) -> Features:
+    """What the picture should have of the content, at one scale."""
+    return _responses(vgg, resize(content, *content_size(config, content.shape, side)), config.content_layers)
+
+
+def grams_at(styles: Sequence[Picture], vgg: VGG, config: TransferConfig, side: int) -> GramMatrices:
+    """What the picture should have of the styles, at one scale."""
     at_scale = [resize(s, *style_size(config, s.shape, side)) for s in styles]
-    image = resize(content, *content_size(config, content.shape, side))
-    return _targets(vgg, image, at_scale, config.content_layers, config.style_layers)
+    return _blended(vgg, at_scale, config.style_layers) if styles else {}
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _targets(
-    vgg: VGG, content: Any, styles: list[Any], content_layers: tuple[str, ...], style_layers: tuple[str, ...]
-) -> Targets:
-    grams = blend([style_targets(vgg, style, style_layers) for style in styles]) if styles else {}
-    return Targets(content_targets(vgg, content, content_layers), grams)
+@functools.partial(jax.jit, static_argnums=2)
+def _responses(vgg: VGG, content: Any, layers: tuple[str, ...]) -> Features:
+    return content_targets(vgg, content, layers)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _blended(vgg: VGG, styles: list[Any], layers: tuple[str, ...]) -> GramMatrices:
+    return blend([style_targets(vgg, style, layers) for style in styles])
 
 
 def noise(seed: int, height: int, width: int) -> Picture:

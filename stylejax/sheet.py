@@ -39,6 +39,16 @@ LETTERS = {"α": "alpha", "β": "beta", "×": "x", "·": "*", "−": "-", "–":
 """What stands for a letter that the font has not: Pillow's own has little beyond ASCII."""
 
 
+class Panel(NamedTuple):
+    """A grid of pictures with its titles and labels: one of several on a sheet, under a heading of its own."""
+
+    pictures: Grid
+    rows: Sequence[str]
+    columns: Sequence[str] = ()
+    labels: Labels | None = None
+    heading: str = ""
+
+
 class Letters(NamedTuple):
     """A font and the one of its powers, both `scale` times larger than the `size` that letters come out with."""
 
@@ -49,10 +59,15 @@ class Letters(NamedTuple):
 
 
 def contact_sheet(
-    pictures: Grid, rows: Sequence[str], columns: Sequence[str] = (), caption: str = "", labels: Labels | None = None
+    pictures: Grid,
+    rows: Sequence[str],
+    columns: Sequence[str] = (),
+    caption: str = "",
+    labels: Labels | None = None,
+    heading: str = "",
 ) -> Picture:
     """The pictures (h, w, 3) in rows and columns, with `rows` as titles at the left, `columns` above, a label under each
-    picture and the caption below all; dark on white.
+    picture, the heading above and the caption below all; dark on white.
 
     A cell has the size of the largest picture. Smaller ones are enlarged to fit, in squares where the factor is a whole
     number. None leaves its cell empty. Text is wrapped, grows with the cells, and widens small ones where it must.
@@ -79,8 +94,21 @@ def contact_sheet(
         _joined([row(s, c, 0.5), row(_blank(0, 0), n, 0.0)], 0, 0) for s, c, n in zip(sides, cells, notes, strict=True)
     ]
     grid = _joined([row(_blank(0, 0), heads, 1.0), *lines], 0, size if labels else size // 2)
-    sheet = _joined([grid, _text(caption, label, grid.shape[1])], 0, size)
+    sheet = _joined([_text(heading, title, grid.shape[1]), grid, _text(caption, label, grid.shape[1])], 0, size)
     return _framed(sheet, sheet.shape[0] + 2 * size, sheet.shape[1] + 2 * size, 0.5, 0.5)
+
+
+def panels_sheet(panels: Sequence[Panel], caption: str = "") -> Picture:
+    """Small multiples: the panels one below the other, each a `contact_sheet`, and the caption below all."""
+    last = len(panels) - 1
+    return _joined(
+        [
+            contact_sheet(p.pictures, p.rows, p.columns, caption if i == last else "", p.labels, p.heading)
+            for i, p in enumerate(panels)
+        ],
+        0,
+        0,
+    )
 
 
 def cell_size(pictures: Grid) -> tuple[int, int]:
@@ -127,6 +155,22 @@ def html_page(
 
     Raises `InputError` as `contact_sheet` does.
     """
+    return panels_page(title, caption, [Panel(pictures, rows, columns, labels)], table)
+
+
+def panels_page(title: str, caption: str, panels: Sequence[Panel], table: Sequence[Mapping[str, Any]] = ()) -> str:
+    """`html_page` of several grids, one below the other, each under its heading."""
+    page = Template(resources.files("stylejax").joinpath("sheet.html").read_text("utf-8"))
+    return page.substitute(
+        title=html.escape(title),
+        caption=html.escape(caption),
+        panels="\n".join(map(_panel, panels)),
+        table=_table(table),
+    )
+
+
+def _panel(panel: Panel) -> str:
+    pictures, rows, columns, labels, heading = panel
     check_grid(pictures, rows, columns, labels)
     heads = [f'<div class="column">{html.escape(text)}</div>' for text in columns]
     cells = ["<div></div>", *heads] if heads else []
@@ -134,16 +178,11 @@ def html_page(
         cells.append(f'<div class="row">{html.escape(rows[i])}</div>')
         for j, picture in enumerate(line):
             above, below = columns[j] if columns else "", labels[i][j] if labels else ""
-            cells.append(_figure(picture, ", ".join(filter(None, (rows[i], above, below))), below, cell_size(pictures)))
-    page = Template(resources.files("stylejax").joinpath("sheet.html").read_text("utf-8"))
-    return page.substitute(
-        title=html.escape(title),
-        caption=html.escape(caption),
-        count=len(pictures[0]),
-        wide=cell_size(pictures)[1],
-        cells="\n".join(cells),
-        table=_table(table),
-    )
+            name = ", ".join(filter(None, (heading, rows[i], above, below)))
+            cells.append(_figure(picture, name, below, cell_size(pictures)))
+    grid = f"--count: {len(pictures[0])}; --wide: {cell_size(pictures)[1]}px"
+    above = f"<h2>{html.escape(heading)}</h2>\n" if heading else ""
+    return f'{above}<div class="wide"><div class="grid" style="{grid}">\n' + "\n".join(cells) + "\n</div></div>"
 
 
 def readable(text: str, font: Font) -> str:

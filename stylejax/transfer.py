@@ -123,7 +123,7 @@ def check_run(
             _refuse_small(f"the {role} image is {shape[1]}×{shape[0]} pixels", layers, "give a larger picture")
         if min(h, w) < least:
             _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
-    check_memory(lambda size: _needed_bytes(config, network, layers, content, size), available_bytes(), config.size)
+    check_memory(lambda size: needed_bytes(config, network, content, size), available_bytes(), config.size)
     return config
 
 
@@ -201,15 +201,15 @@ class _Watch:
             self.keeper(Checkpoint(self.scale, run, self.step, self.evaluations))
 
 
-def _needed_bytes(
-    config: TransferConfig, network: str, layers: Sequence[str], content: tuple[int, ...], size: int
-) -> int:
-    """Peak memory at the size of the config or, at most, at another one, whose last scale may have more of the steps."""
+def needed_bytes(config: TransferConfig, network: str, content: tuple[int, ...], size: int, lanes: int = 1) -> int:
+    """Peak memory of so many runs at once, at the size of the config or, at most, at another one, whose last scale may have
+    more of the steps."""
     steps = config.schedule()[-1][1] if size == config.size else config.steps
     history = min(config.history, steps) if config.optimizer != "adam" else 2
     # The coarser images of a pyramid are a third more numbers.
     history = round(history * 4 / 3) if config.parameterization == "pyramid" else history
-    return predicted_bytes(network, layers, *content_size(config, content, size), history)
+    h, w = content_size(config, content, size)
+    return predicted_bytes(network, layers_of(config), h, w, history, lanes=lanes)
 
 
 def _refuse_small(what: str, layers: Sequence[str], remedy: str) -> None:

@@ -164,7 +164,7 @@ def test_many_styles_are_three_a_row(run, tmp_path, files, monkeypatch):
     monkeypatch.setattr(stylejax, "transfer", Calls())
     assert run("figure2", files["photo"], *[files["tall"]] * 7) == 0
     page = (tmp_path / "out" / "figure2.html").read_text("utf-8")
-    assert "repeat(3," in page and page.count('class="row"') == 3 and len(page_pictures(page)) == 8
+    assert "--count: 3;" in page and page.count('class="row"') == 3 and len(page_pictures(page)) == 8
 
 
 def test_figure_3_has_a_row_for_each_set_of_layers_and_a_column_for_each_ratio(run, tmp_path, files, monkeypatch):

@@ -10,7 +10,8 @@ import pytest
 
 from stylejax import memory
 from stylejax.errors import InputError
-from stylejax.memory import available_bytes, check_memory, predicted_bytes
+from stylejax.lanes import _advance as advance_lanes
+from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
 from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
 from stylejax.optimize import _advance, lbfgs
 from stylejax.vgg import VGG, build_vgg, random_parameters
@@ -66,6 +67,26 @@ def test_a_step_with_its_history_takes_what_is_predicted(full_vgg: VGG):
     used = compiled_bytes(advance.lower(objective, lbfgs(100), 1, state, args))
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 100, winograd=False)
     assert predicted == pytest.approx(used, rel=0.1)
+
+
+@pytest.mark.parametrize("lanes", [2, 5])
+def test_lanes_that_share_the_network_take_what_is_predicted(full_vgg: VGG, lanes: int):
+    """Within a fifth, which is what is left free where lanes are chosen by it."""
+    image, (vgg, *args) = shapes(full_vgg, 128)
+    many = jax.tree.map(lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype), (image, args))
+    state = jax.eval_shape(jax.vmap(lbfgs(50).init), many[0])
+    advance: Any = advance_lanes
+    used = compiled_bytes(advance.lower(objective, lbfgs(50), 1, None, state, vgg, tuple(many[1])))
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 128, 128, 50, winograd=False, lanes=lanes)
+    assert predicted == pytest.approx(used, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("available", "count", "lanes"), [(100, 20, 5), (100, 8, 4), (100, 3, 3), (15, 9, 1), (0, 4, 1)]
+)
+def test_as_many_lanes_as_fit_in_batches_of_like_size(available: int, count: int, lanes: int):
+    """A lane takes 12 bytes beside 8 that all share, and a fifth is left free: 6 fit into 100."""
+    assert lanes_that_fit(lambda n: 8 + 12 * n, available, count) == lanes
 
 
 def test_shallow_layers_need_less():

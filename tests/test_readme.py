@@ -26,7 +26,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, narrow_parameters, photo, 
     stylejax.write_image("photo.jpg", photo)
     stylejax.write_image("painting.jpg", artwork)
     save_parameters("narrow.h5", narrow_parameters)
-    first, second = blocks("python")
+    first, second, third = blocks("python")
     short = first.replace("size=512", "size=32, steps=3, weights='narrow.h5'")
     assert short != first
     exec(compile(short, "README", "exec"), {})
@@ -35,6 +35,9 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, narrow_parameters, photo, 
     exec(compile(second, "README", "exec"), names)
     assert np.isfinite(names["solution"].value)
     assert isinstance(names["solution"].params, jax.Array)
+    exec(compile(third, "README", "exec"), names)
+    assert names["swept"].images.shape == (3, 64, 64, 3)
+    assert np.isfinite(names["swept"].losses).all()
 
 
 def test_the_commands_parse():
@@ -57,8 +60,9 @@ def test_the_files_it_links_to_exist():
 
 
 def test_the_options_it_names_exist(capsys):
-    with pytest.raises(SystemExit):
-        parse(["transfer", "--help"])
+    for verb in ("transfer", "sweep"):
+        with pytest.raises(SystemExit):
+            parse([verb, "--help"])
     text = capsys.readouterr().out
     for option in set(re.findall(r"`(--[a-z-]+)", README)) - {"--balance"}:
         assert option in text, option

@@ -13,7 +13,7 @@ from PIL import ImageFont
 
 from stylejax import sheet
 from stylejax.errors import InputError
-from stylejax.sheet import cell_size, contact_sheet, enlarge, html_page, readable
+from stylejax.sheet import Panel, cell_size, contact_sheet, enlarge, html_page, panels_page, panels_sheet, readable
 
 VOID = {"meta", "link", "img"}
 
@@ -331,3 +331,19 @@ def test_an_empty_cell_of_the_page_is_empty(grid):
 def test_the_page_is_for_light_and_dark_screens(grid):
     text = page(grid)
     assert "color-scheme: light dark" in text and "prefers-color-scheme: dark" in text
+
+
+def test_small_multiples_are_sheets_under_each_other(grid):
+    """Each under its heading; the caption once, below all."""
+    panels = [Panel(grid, ["a", "b"], heading=heading) for heading in ("first", "second")]
+    sheet_of_both = panels_sheet(panels, "a caption")
+    alone = [
+        contact_sheet(grid, ["a", "b"], heading="first"),
+        contact_sheet(grid, ["a", "b"], (), "a caption", None, "second"),
+    ]
+    assert sheet_of_both.shape[0] == sum(image.shape[0] for image in alone)
+    np.testing.assert_array_equal(sheet_of_both[: alone[0].shape[0]], alone[0])
+    page = panels_page("title", "a caption", panels)
+    assert page.count('<div class="grid"') == 2
+    assert page.index("<h2>first</h2>") < page.index("<h2>second</h2>") < page.index("a caption")
+    assert 'alt="second, b' in page

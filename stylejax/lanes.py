@@ -1,0 +1,132 @@
+"""Many minimizations as lanes of one program, on one device or spread over several.
+
+A lane is one minimization: its own start, state and arguments, stacked along the first axis. What all lanes share, such as the
+network, is never stacked: kernels with an axis of lanes would make convolutions of as many groups. A lane that has converged,
+or whose values are not finite, computes what the others do, and changes nothing of theirs.
+
+Lanes of one program round otherwise than a single run, since XLA sums in another order where there is a batch or several
+devices. One lane on one device is the single run, bit for bit.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from stylejax.curvature import Params
+from stylejax.optimize import Function, Info, Minimizer, Run, chunk_length, minimize, noted
+
+AXIS = "lanes"
+"""The one axis of a mesh that lanes are spread over."""
+
+SPREAD, ALIKE, LATER = PartitionSpec(AXIS), PartitionSpec(), PartitionSpec(None, AXIS)
+"""To each device its lanes; the same to all; the lanes of several steps."""
+
+
+class Lane(NamedTuple):
+    """The best point of a lane, its value and its parts; `aux` is None where no step had a finite value."""
+
+    params: Params
+    value: float
+    aux: Any
+    evaluations: int
+
+
+def minimize_lanes(
+    fn: Function,
+    minimizer: Minimizer,
+    params: Sequence[Params],
+    shared: Any,
+    args: Sequence[tuple],
+    steps: int,
+    callback: Callable[[list[Info]], bool | None] | None = None,
+    *,
+    width: int | None = None,
+    mesh: Mesh | None = None,
+) -> list[Lane]:
+    """What `minimize` does to `fn(params, shared, *args)`, from each of `params` with the `args` in the same place.
+
+    `callback` sees the `Info` of every lane at each step, and ends the run by returning True. Lanes are spread over the devices
+    of `mesh`, whose one axis is named `lanes`; without one they are all on the first device. Their number need not divide:
+    copies of the first fill up a program of `width` lanes, by default the least that divides, and are dropped.
+    """
+    count, devices = len(params), mesh.size if mesh else 1
+    width = width or -(-count // devices) * devices
+    if width == 1:
+        return [_alone(fn, minimizer, params[0], placed((shared, *args[0]), mesh, ALIKE), steps, callback)]
+    filled = [*range(count), *[0] * (width - count)]
+    each = placed(stack([(params[i], args[i]) for i in filled]), mesh, SPREAD)
+    state, each, shared = _init(minimizer, mesh, each[0]), each[1], placed(shared, mesh, ALIKE)
+    runs, done, stop = [Run(None)] * count, 0, False
+    while done < steps and not stop:
+        length = min(chunk_length(), steps - done)
+        state, infos = _advance(fn, minimizer, length, mesh, state, shared, each)
+        for info in _by_step(jax.device_get(infos), length):
+            now = [_lane(info, i) for i in range(count)]
+            runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
+            stop = bool(callback and callback(now)) or stop
+        done += length
+    best = [_lane(state.best.params, i) for i in range(count)]
+    return [Lane(p, run.value, run.aux, run.evaluations) for p, run in zip(best, runs, strict=True)]
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Trees of one structure as one tree on the host, whose leaves have a first axis of as many lanes."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def placed(tree: Any, mesh: Mesh | None, how: PartitionSpec) -> Any:
+    """The tree on the devices of the mesh, or on the first device; what is there already is not moved."""
+    return jax.device_put(tree, NamedSharding(mesh, how) if mesh else None)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(minimizer: Minimizer, mesh: Mesh | None, params: Params) -> Any:
+    """A fresh state of each lane, strongly typed and in buffers of its own, as `minimize` has it."""
+
+    def here(params: Params) -> Any:
+        state = jax.vmap(minimizer.init)(params)
+        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
+
+    return _over(mesh, here, (SPREAD,), SPREAD)(params)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+def _advance(
+    fn: Function, minimizer: Minimizer, length: int, mesh: Mesh | None, state: Any, shared: Any, args: tuple
+) -> tuple[Any, Info]:
+    def here(state: Any, shared: Any, args: tuple) -> tuple[Any, Info]:
+        step = jax.vmap(functools.partial(minimizer.step, fn), in_axes=(0, None, *(0 for _ in args)))
+        if length == 1:
+            return step(state, shared, *args)
+        return jax.lax.scan(lambda s, _: step(s, shared, *args), state, length=length)
+
+    return _over(mesh, here, (SPREAD, ALIKE, SPREAD), (SPREAD, SPREAD if length == 1 else LATER))(state, shared, args)
+
+
+def _alone(
+    fn: Function, minimizer: Minimizer, params: Params, args: tuple, steps: int, callback: Callable | None
+) -> Lane:
+    """One lane is `minimize` itself: a program with an axis of one lane would copy the memory of L-BFGS at every step."""
+    try:
+        told = (lambda info: callback([info])) if callback else None
+        found = minimize(fn, minimizer, params, args, steps, told)
+    except FloatingPointError:
+        return Lane(params, float("inf"), None, steps)
+    return Lane(found.params, found.value, found.aux, found.evaluations)
+
+
+def _over(mesh: Mesh | None, here: Callable, given: Any, made: Any) -> Callable:
+    """`here` on the lanes of each device by itself: no lane needs anything of another."""
+    return jax.shard_map(here, mesh=mesh, in_specs=given, out_specs=made, check_vma=False) if mesh else here
+
+
+def _lane(tree: Any, i: int) -> Any:
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+def _by_step(infos: Info, length: int) -> list[Info]:
+    return [infos] if length == 1 else [_lane(infos, i) for i in range(length)]

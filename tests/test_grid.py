@@ -1,0 +1,192 @@
+"""The rows of a sweep: which there are, and what is said of those that can not be run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_image
+
+from stylejax import grid
+from stylejax.errors import InputError
+from stylejax.grid import Grid, read_grid
+
+FILES = {"content": ("c.png",), "style": ("s.png",), "weights": ("narrow.h5",), "size": ("32",)}
+
+
+@pytest.fixture(autouse=True)
+def studio(desk: Path) -> Path:
+    for seed, name in enumerate(("s.png", "t.png"), 1):
+        noise_image(36, 33, seed).save(desk / name)
+    return desk
+
+
+def read(**options: tuple[str, ...]) -> Grid:
+    return read_grid(None, FILES | options)
+
+
+def toml(text: str, **options: tuple[str, ...]) -> Grid:
+    Path("grid.toml").write_text(text, encoding="utf-8")
+    return read_grid(Path("grid.toml"), options)
+
+
+HEAD = 'content = "c.png"\nstyle = "s.png"\nweights = "narrow.h5"\nsize = 32\n'
+
+
+def test_a_grid_is_the_product_of_what_is_listed():
+    found = read(style_weight=("1e2", "1e3"), seed=("0", "1", "2"), style=("s.png", "t.png"))
+    settings = [(str(row.styles[0]), row.config.style_weight, row.config.seed) for row in found.rows]
+    assert settings == [(s, w, n) for s in ("s.png", "t.png") for w in (100.0, 1000.0) for n in (0, 1, 2)]
+    assert [row.number for row in found.rows] == list(range(1, 13))
+    assert found.bad == []
+
+
+def test_a_plus_joins_the_layers_the_scales_and_the_styles_of_one_row():
+    found = read(style_layers=("conv1_1", "conv1_1+relu2_1"), style=("s.png+t.png",), scales=("16+24", "1"))
+    assert [row.config.style_layers for row in found.rows[::2]] == [("conv1_1",), ("conv1_1", "conv2_1")]
+    assert [row.config.scales for row in found.rows[:2]] == ["16,24", "1"]
+    assert found.rows[0].styles == (Path("s.png"), Path("t.png"))
+    assert found.rows[0].shapes == ((40, 48, 3), (36, 33, 3), (36, 33, 3))
+
+
+def test_a_name_with_a_plus_is_a_file_if_it_is_there(studio: Path):
+    (studio / "s.png").rename(studio / "a+b.png")
+    assert read(style=("a+b.png",)).rows[0].styles == (Path("a+b.png"),)
+
+
+def test_a_folder_stands_for_its_pictures(studio: Path):
+    (studio / "photos").mkdir()
+    for name in ("b.jpg", "a.png"):
+        noise_image(32, 32, 0).save(studio / "photos" / name)
+    (studio / "photos" / "notes.txt").write_text("no picture")
+    assert [row.content.name for row in read(content=("photos", "c.png")).rows] == ["a.png", "b.jpg", "c.png"]
+    (studio / "none").mkdir()
+    with pytest.raises(InputError, match="content: there is no picture in the folder none; name a folder with some"):
+        read(content=("none",))
+
+
+def test_a_file_is_a_product_or_rows():
+    product = toml(HEAD + "style_weight = [1, 1e3]\nseed = [0, 1]")
+    assert [(r.config.style_weight, r.config.seed) for r in product.rows] == [(1, 0), (1, 1), (1000, 0), (1000, 1)]
+    rows = toml(HEAD + "tv_weight = 0.5\n[[row]]\nseed = 3\n[[row]]\nseed = [4, 5]\nstyle = [['s.png', 't.png']]")
+    assert [(r.config.tv_weight, r.config.seed, len(r.styles)) for r in rows.rows] == [
+        (0.5, 3, 1),
+        (0.5, 4, 2),
+        (0.5, 5, 2),
+    ]
+
+
+def test_the_command_line_takes_the_place_of_the_file():
+    found = toml(HEAD + "seed = [0, 1]\n[[row]]\nseed = 7", size=("24",), seed=("8", "9"))
+    assert [(row.config.size, row.config.seed) for row in found.rows] == [(24, 8), (24, 9)]
+
+
+def test_a_file_names_pictures_from_its_own_folder(studio: Path, monkeypatch: pytest.MonkeyPatch):
+    (studio / "grid.toml").write_text(HEAD + 'init = ["c.png", "noise"]')
+    (studio / "elsewhere").mkdir()
+    monkeypatch.chdir(studio / "elsewhere")
+    found = read_grid(Path("../grid.toml"), {})
+    assert [row.config.init for row in found.rows] == ["../c.png", "noise"]
+    assert found.bad == []
+
+
+def test_a_preset_gives_the_other_settings():
+    found = read(preset=("default", "paper"), style_weight=("5",))
+    assert [(r.config.balance, r.config.init, r.config.style_weight) for r in found.rows] == [
+        ("relative", "content", 5.0),
+        ("paper", "noise", 5.0),
+    ]
+
+
+def test_bad_rows_are_all_named_and_the_others_kept():
+    """200 rows, of which one has no file, one no number, and one no layer."""
+    bad = {17: "content = 'gone.png'", 90: "style_weight = nan", 161: "style_layers = [['conv9_1']]"}
+    found = toml(HEAD + "".join(f"[[row]]\nseed = {n}\n{bad.get(n, '')}\n" for n in range(1, 201)))
+    assert [row.number for row in found.rows] == [n for n in range(1, 201) if n not in bad]
+    said = found.refusal()
+    assert said.startswith(
+        "3 of 200 rows can not be run. Row 17: gone.png does not exist; check the name of the picture."
+    )
+    assert "Row 90: style_weight is nan; it should be a finite number." in said
+    assert "Row 161: unknown layer 'conv9_1'" in said and said.count("Row") == 3
+
+
+def test_rows_with_the_same_fault_are_named_together():
+    found = read(seed=("0", "1", "-1"), style=("s.png", "gone.png"))
+    assert found.refusal().startswith("4 of 6 rows can not be run. Rows 3, 6: seed is -1; it should be a whole number")
+    assert "Rows 4, 5: gone.png does not exist" in found.refusal()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"seed": ("x",)}, "seed is 'x'; it should be a whole number"),
+        ({"size": ("1.5",)}, "size is '1.5'; it should be a whole number"),
+        ({"style_weight": ("many",)}, "style_weight is 'many'; it should be a finite number"),
+        ({"style_weight": ("-1",)}, "--style-weight is -1.0; it should be a number of 0 or more"),
+        ({"optimizer": ("sgd",)}, "optimizer is 'sgd'; it should be one of lbfgs, adam, lbfgs-zoom"),
+        ({"weights": ("gone.h5",)}, "no weights file 'gone.h5'"),
+        ({"init": ("gone.png",)}, "gone.png does not exist"),
+        ({"preset": ("papre",)}, r"unknown preset 'papre' (did you mean 'paper'?)"),
+        ({"size": ("12",)}, "layer conv5_1 needs at least 16 pixels a side"),
+        ({"content": ("c.png+s.png",)}, "c.png+s.png does not exist"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_told(options: dict, reason: str):
+    found = read(**options)
+    assert found.rows == [] and reason in found.bad[0].reason
+
+
+def test_a_row_needs_a_content_and_a_style():
+    assert "content should be one picture" in toml("size = 32").bad[0].reason
+    assert "no style image was given" in toml('content = "c.png"\nweights = "narrow.h5"\nsize = 32').bad[0].reason
+    assert toml('content = "c.png"\nweights = "narrow.h5"\nsize = 32\nstyle_weight = 0').bad == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed = 1", r"unknown setting 'sed' \(did you mean 'seed'\?\); see stylejax sweep --help"),
+        ("seed = ", "grid.toml is not TOML"),
+        ("row = 3", r"a row should be a table, with \[\[row\]\] above it"),
+        ("seed = []", "seed lists no value; give one or more"),
+        ("content = 3", "content is 3; it should be the name of a picture or of a folder"),
+        ("[content]\na = 1", "content is .*; it should be the name of a picture"),
+    ],
+)
+def test_a_file_that_is_no_grid_is_refused(text: str, message: str):
+    with pytest.raises(InputError, match=message) as caught:
+        toml(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="gone.toml can not be read: No such file or directory"):
+        read_grid(Path("gone.toml"), {})
+
+
+def test_a_product_beyond_all_bounds_is_refused_before_it_is_made():
+    many = tuple(map(str, range(1000)))
+    with pytest.raises(InputError, match="a sweep of more than 100,000 rows, with 1,000,000,000 in one product"):
+        read(seed=many, steps=many, history=many)
+
+
+def test_a_picture_is_read_once_even_where_it_is_missing(monkeypatch: pytest.MonkeyPatch):
+    seen: list[str] = []
+
+    def look(path: Path) -> np.ndarray:
+        seen.append(path.name)
+        return original(path)
+
+    original: Callable = grid.read_image
+    monkeypatch.setattr(grid, "read_image", look)
+    found = read(seed=("0", "1", "2"), style=("s.png", "gone.png"))
+    assert sorted(seen) == ["c.png", "gone.png", "s.png"]
+    assert len(found.rows) == 3
+
+
+def test_random_networks_are_those_of_their_seeds():
+    found = read(weights=("random",), seed=("0", "1"))
+    assert [row.network for row in found.rows] == [("random", 0), ("random", 1)]
+    a, b = (found.networks[row.network][0].layers["conv1_1"].kernel for row in found.rows)
+    assert not np.array_equal(a, b)

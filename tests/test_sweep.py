@@ -1,0 +1,228 @@
+"""Sweeps from Python: stacked pytrees, and rows as lanes against `transfer`."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from conftest import noise_image
+from jax.sharding import AxisType
+
+import stylejax
+from stylejax.checkpoint import save_parameters
+from stylejax.config import TransferConfig
+from stylejax.errors import InputError
+from stylejax.grid import Row
+from stylejax.images import read_image
+from stylejax.objective import Targets, Terms
+from stylejax.scales import loss_weights, targets_at
+from stylejax.sweep import groups_of, paint
+from stylejax.transfer import transfer
+from stylejax.vgg import VGG, Parameters
+
+engine = sys.modules["stylejax.sweep"]
+
+LAYERS = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1")}
+QUICK = TransferConfig(size=32, steps=6, scales="24", weights="narrow", **LAYERS)
+
+
+@pytest.fixture
+def networks(narrow_parameters: Parameters) -> dict[tuple[str, int], Parameters]:
+    return {("narrow", 0): narrow_parameters}
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> Any:
+    """Makes a row of the config with other settings."""
+    shapes = {"c.png": (40, 48), "d.png": (40, 48), "s.png": (36, 33), "t.png": (32, 64)}
+    for seed, (name, shape) in enumerate(shapes.items()):
+        noise_image(*shape, seed).save(tmp_path / name)
+
+    def make(number: int, content: str = "c.png", style: str = "s.png", **settings: Any) -> Row:
+        config = dataclasses.replace(QUICK, **settings)
+        return Row(
+            number, tmp_path / content, (tmp_path / style,), config, ((*shapes[content], 3), (*shapes[style], 3))
+        )
+
+    return make
+
+
+def single(row: Row, vgg: VGG) -> Any:
+    return transfer(read_image(row.content), [read_image(path) for path in row.styles], vgg=vgg, config=row.config)
+
+
+def test_five_lines_of_a_notebook(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
+    vgg, photo, painting = narrow_vgg, jax.numpy.asarray(photo), jax.numpy.asarray(artwork)
+    # The five lines of the README.
+    content = stylejax.content_targets(vgg, photo, ["conv4_2"])
+    targets = stylejax.Targets(content, stylejax.style_targets(vgg, painting, ["conv1_1", "conv3_1"]))
+    betas = np.float32([1, 10, 100])
+    weights = stylejax.Terms(content={"conv4_2": 1.0}, style={"conv1_1": betas, "conv3_1": betas}, tv=0.0)
+    swept = stylejax.sweep(photo, vgg, targets, weights, steps=5)
+
+    assert swept.images.shape == (3, 40, 48, 3)
+    for i, beta in enumerate(betas):
+        own = Terms({"conv4_2": np.float32(1)}, {"conv1_1": beta, "conv3_1": beta}, np.float32(0))
+        start = stylejax.encode(photo, "pyramid")
+        solution = stylejax.minimize(stylejax.objective, stylejax.lbfgs(), start, (vgg, targets, own), 5)
+        assert swept.losses[i] == np.float32(solution.value)
+        assert swept.terms.style["conv3_1"][i] == solution.aux.style["conv3_1"]
+        np.testing.assert_array_equal(swept.images[i], np.clip(stylejax.decode(solution.params), 0, 1))
+
+
+def stacked(vgg: VGG, photo: np.ndarray, artwork: np.ndarray) -> tuple[Any, Targets, Terms]:
+    """Three lanes that differ in everything that can."""
+    lanes = []
+    for image, style, weight in zip(
+        (photo, 1 - photo, photo**2), (artwork, 1 - artwork, artwork**2), (1.0, 10.0, 100.0), strict=True
+    ):
+        config = TransferConfig(size=48, style_weight=weight, **LAYERS)
+        targets = targets_at(image, [style], vgg, config, 48)
+        lanes.append((image, targets, loss_weights(config, targets)))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
+
+
+def test_lanes_that_differ_in_everything(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
+    """One after another, in one program of three, and of two that are filled up."""
+    images, targets, weights = stacked(narrow_vgg, photo, artwork)
+    found = [stylejax.sweep(images, narrow_vgg, targets, weights, steps=8, lanes=n).losses for n in (1, 3, 2)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-4)
+
+
+def test_a_broken_lane_is_told_by_its_loss(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
+    images, targets, weights = stacked(narrow_vgg, photo, artwork)
+    weights = weights._replace(tv=np.float32([0, np.nan, 0]))
+    swept = stylejax.sweep(images, narrow_vgg, targets, weights, steps=3, lanes=3)
+    assert np.isfinite(swept.losses).tolist() == [True, False, True]
+    assert np.isnan(swept.terms.tv).tolist() == [False, True, False]
+    assert np.isfinite(swept.images).all()
+
+
+def test_leaves_that_disagree_are_refused(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
+    images, targets, weights = stacked(narrow_vgg, photo, artwork)
+    with pytest.raises(InputError, match=r"images, targets and weights are of \[2, 3\] lanes; stack leaves of as many"):
+        stylejax.sweep(images[:2], narrow_vgg, targets, weights)
+    alone = jax.tree.map(lambda x: x[0], (images, targets, weights))
+    with pytest.raises(InputError, match="are of one lane, without an axis of lanes"):
+        stylejax.sweep(alone[0], narrow_vgg, *alone[1:])
+
+
+def test_rows_are_what_transfer_makes(row: Any, networks: Any, narrow_vgg: VGG):
+    """With one lane on one device, bit for bit; weights, balances, first images, styles and their scale share a program."""
+    rows = [
+        row(1),
+        row(2, style_weight=1e3, content="d.png"),
+        row(3, init="noise", seed=5, style="t.png"),
+        row(4, style_scale=0.8, tv_weight=0.1),
+        row(5, balance="paper", init="style"),
+    ]
+    assert len(groups_of(rows)) == 1
+    for painted in paint(rows, networks):
+        expected = single(painted.row, narrow_vgg)
+        np.testing.assert_array_equal(painted.result.image, expected.image)
+        assert painted.result._replace(image=None) == expected._replace(image=None)
+
+
+@pytest.mark.parametrize("devices", [None, 4])
+def test_rows_in_one_program_are_near_to_what_transfer_makes(
+    devices: int | None, row: Any, networks: Any, narrow_vgg: VGG
+):
+    mesh = jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,)) if devices else None
+    rows = [row(i, seed=i, style_weight=10.0**i) for i in range(5)]
+    painted = list(paint(rows, networks, lanes=3, mesh=mesh))
+    assert [one.row for one in painted] == rows
+    expected = [single(row, narrow_vgg).loss for row in rows]
+    np.testing.assert_allclose([one.result.loss for one in painted], expected, rtol=1e-4)
+
+
+def test_what_changes_shapes_makes_a_group(row: Any):
+    rows = [row(1), row(2, style_layers=("conv1_1",)), row(3, size=40), row(4, optimizer="adam"), row(5, seed=3)]
+    assert [[r.number for r in group] for group in groups_of(rows)] == [[1, 5], [2], [3], [4]]
+    assert len(groups_of([row(1), row(2, style="t.png")])) == 1
+
+
+def test_targets_are_computed_once(row: Any, networks: Any, monkeypatch: pytest.MonkeyPatch):
+    """At each scale one content and two styles, for eight rows; and the network is built once, for another group too."""
+    counts = {"content_at": 0, "grams_at": 0, "build_vgg": 0}
+
+    def counted(name: str) -> Any:
+        original = getattr(engine, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return original(*args, **options)
+
+        return call
+
+    for name in counts:
+        monkeypatch.setattr(engine, name, counted(name))
+    rows = [row(i, seed=i, init="noise", style=("s.png", "t.png")[i % 2], steps=2) for i in range(8)]
+    rows.append(row(8, style_layers=("conv1_1",), steps=1))
+    assert len(list(paint(rows, networks))) == 9
+    assert counts == {"content_at": 2 + 1, "grams_at": 4 + 1, "build_vgg": 1}
+
+
+def test_a_broken_row_fails_alone(row: Any, networks: Any):
+    rows = [row(1), row(2, balance="paper", style_weight=1e38, content_weight=1e38), row(3)]
+    painted = list(paint(rows, networks, lanes=3))
+    assert [one.result is None for one in painted] == [False, True, False]
+
+
+def test_a_watch_ends_the_sweep_with_what_has_ended(row: Any, networks: Any):
+    rows = [row(i, seed=i) for i in range(4)]
+    steps: list[int] = []
+
+    def watch(batch: Any, infos: Any) -> bool:
+        steps.append(batch[0].number)
+        return len(steps) == 8
+
+    assert [one.row.number for one in paint(rows, networks, watch=watch)] == [0]
+    assert steps == [0] * 6 + [1] * 2
+
+
+def test_a_line_search_has_no_lanes_beside_it(row: Any, networks: Any, monkeypatch: pytest.MonkeyPatch):
+    widths: list[int] = []
+    original = engine.minimize_lanes
+
+    def look(*args: Any, width: int, **options: Any) -> Any:
+        widths.append(width)
+        return original(*args, width=width, **options)
+
+    monkeypatch.setattr(engine, "minimize_lanes", look)
+    rows = [row(i, optimizer="lbfgs-zoom", steps=1, scales="1") for i in range(2)]
+    assert len(list(paint(rows, networks, lanes=2))) == 2
+    assert set(widths) == {1}
+
+
+EIGHT = """
+import sys, jax, numpy as np, stylejax
+from jax.sharding import AxisType
+data = np.load(sys.argv[1])
+vgg = stylejax.load_vgg(sys.argv[2])
+photo, style = jax.numpy.asarray(data["photo"]), jax.numpy.asarray(data["style"])
+targets = stylejax.Targets(stylejax.content_targets(vgg, photo, ["conv2_1"]), stylejax.style_targets(vgg, style, ["conv1_1"]))
+weights = stylejax.Terms({"conv2_1": 1.0}, {"conv1_1": np.float32(10.0) ** np.arange(11, dtype=np.float32)}, 0.0)
+assert len(jax.devices()) == 8
+mesh = jax.make_mesh((8,), ("lanes",), axis_types=(AxisType.Auto,))
+many = stylejax.sweep(photo, vgg, targets, weights, steps=5, mesh=mesh)
+alone = stylejax.sweep(photo, vgg, targets, weights, steps=5)
+np.testing.assert_allclose(many.losses, alone.losses, rtol=1e-4)
+print(many.images.shape)
+"""
+
+
+def test_eleven_lanes_on_eight_devices(
+    photo: np.ndarray, artwork: np.ndarray, narrow_parameters: Parameters, tmp_path: Path
+):
+    np.savez(tmp_path / "data.npz", photo=photo, style=artwork)
+    save_parameters(tmp_path / "vgg.h5", narrow_parameters)
+    command = [sys.executable, "-c", EIGHT, str(tmp_path / "data.npz"), str(tmp_path / "vgg.h5")]
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.stdout.strip() == "(11, 40, 48, 3)", done.stderr
