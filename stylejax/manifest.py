@@ -198,7 +198,7 @@ def _recipe(**fields: Any) -> Recipe:
     made_of = Recipe(**fields)
     config, weights = made_of.config, made_of.weights
     for name, paths in files_of(config).items():
-        if len(paths) != len(made_of.files.get(name, ())):
+        if len(paths) > len(made_of.files[name]):
             value = getattr(config, name)
             raise InputError(f"recipe.config.{name} is {value!r}, and recipe.files does not say which files that is")
     if weights.file is None and config.weights not in NETWORKS:
@@ -231,7 +231,7 @@ def recipe_check() -> strict.Check:
         config=strict.dataclass_of(TransferConfig),
         content=file,
         styles=strict.many(file, 10_000),
-        files=strict.table(strict.many(file)),
+        files=strict.record(dict, **{name: strict.many(file) for name in files_of(TransferConfig())}),
         weights=strict.record(
             Network,
             network=strict.one_of(*DOWNLOADS),
