@@ -322,10 +322,24 @@ def test_numbers_that_overflow_are_not_finite(made: Manifest):
 
 def test_whatever_is_missing_is_missed(made: Manifest):
     tree = json.loads(encode(made))
-    free = ("versions", "device", "machine", "content", "style", "styles", "content_layers", "style_layers")
+    free = (
+        "versions",
+        "device",
+        "machine",
+        "content",
+        "style",
+        "styles",
+        "content_layers",
+        "style_layers",
+        "content_masks",
+    )
     for way in leaves(tree):
         # What is named freely may be there or not.
-        if way and not (len(way) > 2 and way[-2] in free and way[1] != "content") and way[1:2] != ("styles",):
+        if (
+            way
+            and not (len(way) > 2 and way[-2] in free and way[1] != "content")
+            and way[1:2] not in [("styles",), ("files",)]
+        ):
             line = refusal(json.dumps(changed(tree, way, lambda inner, key: inner.pop(key))))
             assert f"{'.'.join(way)} is missing" in line or way == ("format",)
 
