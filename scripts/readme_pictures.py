@@ -1,20 +1,26 @@
-"""Makes the row of pictures at the top of the README: `python scripts/readme_pictures.py`. Needs the extra `pretrained`."""
+"""Makes the rows of pictures of the README: `python scripts/readme_pictures.py`. Needs the extra `pretrained`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 
 import stylejax
 from stylejax.demo import photograph
+from stylejax.images import Picture
+from stylejax.transfer import Result
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 @dataclass(frozen=True)
-class Row:
+class StyleWeight:
     """One photograph with growing style weight, side by side."""
 
-    out: Path = Path(__file__).parent.parent / "docs" / "style_weight.jpg"
+    out: Path = DOCS / "style_weight.jpg"
     """The file to write."""
     style_weights: tuple[float, ...] = (10.0, 30.0, 100.0, 300.0, 1000.0)
     """From left to right."""
@@ -23,19 +29,53 @@ class Row:
     steps: int = 200
     """Steps of each."""
 
+    def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+        """Every picture is the same run but for the weight."""
+        for weight in self.style_weights:
+            yield f"style weight {weight:g}", stylejax.transfer(content, style, style_weight=weight, **common)
 
-def main(row: Row) -> None:
-    """Every picture is the same run but for the weight."""
-    content, style = stylejax.read_image(photograph()), stylejax.paint()
+
+@dataclass(frozen=True)
+class Controls:
+    """One photograph under several controls: two styles mixed, one of them in a region, a region kept, and the
+    photograph's colours kept by matching and by luminance."""
+
+    out: Path = DOCS / "controls.jpg"
+    """The file to write."""
+    size: int = 192
+    """Longest side of each picture."""
+    steps: int = 100
+    """Steps of each."""
+
+    def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+        """The second style is the painting with red and blue exchanged; the region is the tower."""
+        both, tower = [style[..., ::-1], style], ellipse(*content.shape[:2])
+        in_region, kept = stylejax.Masks(content=[tower]), stylejax.Masks(keep=tower)
+        yield "mixed", stylejax.transfer(content, both, **common)
+        yield "regions", stylejax.transfer(content, both, masks=in_region, **common)
+        yield "kept", stylejax.transfer(content, style, masks=kept, **common)
+        yield "match", stylejax.transfer(content, style, colour="match", **common)
+        yield "luminance", stylejax.transfer(content, style, colour="luminance", **common)
+
+
+def ellipse(height: int, width: int) -> np.ndarray:
+    """A mask with a soft edge around the tower of the demo's photograph."""
+    y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
+    distance = np.hypot((x - 0.31) / 0.22, (y - 0.5) / 0.55)
+    return np.clip((1 - distance) / 0.2, 0, 1)
+
+
+def main(row: StyleWeight | Controls) -> None:
+    """The pictures of a row, side by side."""
     vgg = stylejax.build_vgg(stylejax.resolve("vgg16")[0])
+    content, style = stylejax.read_image(photograph()), stylejax.paint()
     pictures = []
-    for weight in row.style_weights:
-        result = stylejax.transfer(content, style, vgg=vgg, size=row.size, steps=row.steps, style_weight=weight)
-        print(f"style weight {weight:g}: loss {result.loss:.4g}", flush=True)
+    for name, result in row.pictures(content, style, {"vgg": vgg, "size": row.size, "steps": row.steps}):
+        print(f"{name}: loss {result.loss:.4g}", flush=True)
         pictures.append(result.image)
     row.out.parent.mkdir(exist_ok=True)
     stylejax.write_image(row.out, np.concatenate(pictures, 1))
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Row))
+    main(tyro.cli(StyleWeight | Controls))

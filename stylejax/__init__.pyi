@@ -1,6 +1,7 @@
 from .checkpoint import load_vgg as load_vgg
 from .checkpoint import read_parameters as read_parameters
 from .checkpoint import save_parameters as save_parameters
+from .colours import match_colours as match_colours
 from .config import TransferConfig as TransferConfig
 from .config import preset as preset
 from .convert import read_foreign as read_foreign
@@ -28,6 +29,8 @@ from .parameterize import encode as encode
 from .reconstruct import psnr as psnr
 from .reconstruct import reconstruct_content as reconstruct_content
 from .reconstruct import reconstruct_style as reconstruct_style
+from .regions import Masks as Masks
+from .regions import read_mask as read_mask
 from .sources import resolve as resolve
 from .sweep import sweep as sweep
 from .transfer import Result as Result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli_run import DONE, Files, Keeping, run_transfer, say, start_jax
+from stylejax.cli_run import DONE, Files, Keeping, config_paths, run_transfer, say, start_jax
 from stylejax.cli_words import asking
 from stylejax.errors import InputError
 
@@ -29,8 +29,20 @@ class Named:
     """All styles, in their order."""
     init: Path | None = None
     """The first image, if it was a file."""
+    content_masks: tuple[str, ...] = ()
+    """All masks of the picture's regions, in their order."""
+    style_masks: tuple[str, ...] = ()
+    """All masks of the styles, in their order."""
+    keep_mask: Path | None = None
+    """The mask of what is kept."""
     weights: str | None = None
     """The network: auto, vgg19, vgg16, random, or a weights FILE."""
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """Those that a config names, by its fields."""
+        masks = {name: tuple(map(Path, getattr(self, name))) for name in ("content_masks", "style_masks")}
+        singles = {"init": self.init, "keep_mask": self.keep_mask}
+        return masks | {name: (path,) if path else () for name, path in singles.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +99,7 @@ class Verify:
 def _inputs(manifest: "Manifest", picture: Path, named: Named) -> "Inputs":
     from stylejax.repeat import Given, inputs_of
 
-    return inputs_of(manifest.recipe, picture, Given(named.content, named.style, named.init, named.weights))
+    return inputs_of(manifest.recipe, picture, Given(named.content, named.style, named.files(), named.weights))
 
 
 def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
@@ -95,7 +107,7 @@ def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
     target = out or picture.with_name(f"{picture.stem}-rerun{picture.suffix}")
     if out is None and target.exists():
         raise InputError(f"{target} exists; name another file with -o")
-    read = (picture, inputs.content, *inputs.styles, Path(inputs.config.init), Path(inputs.config.weights))
+    read = (picture, inputs.content, *inputs.styles, *config_paths(inputs.config))
     if target.resolve() in [path.resolve() for path in read]:
         raise InputError(f"can not write {target}: the run is made from it; name another file with -o")
     return target
@@ -113,6 +125,7 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
     """The same run, in memory. One that was interrupted is repeated as far as it went."""
     from stylejax.images import read_image
     from stylejax.progress import progress_bar
+    from stylejax.regions import read_masks
     from stylejax.sources import resolve
     from stylejax.transfer import check_run, transfer
     from stylejax.vgg import build_vgg
@@ -120,7 +133,8 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
     config = inputs.config
     content, styles = read_image(inputs.content), [read_image(path) for path in inputs.styles]
     parameters, _ = resolve(config.weights, config.seed)
-    check_run(config, parameters.network, content.shape, [style.shape for style in styles])
+    masks = read_masks(config)
+    check_run(config, parameters.network, content.shape, [style.shape for style in styles], masks)
     vgg = build_vgg(parameters, config.pooling, padding=config.padding)
     with progress_bar() as bar:
 
@@ -128,7 +142,7 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
             bar(step)
             return step.step >= manifest.outcome.steps
 
-        return transfer(content, styles, vgg=vgg, config=config, callback=watch).image
+        return transfer(content, styles, masks=masks, vgg=vgg, config=config, callback=watch).image
 
 
 def _compare(picture: Path, pixels: Any, image: "Picture", manifest: "Manifest") -> int:

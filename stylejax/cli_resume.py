@@ -1,5 +1,6 @@
 """Go on with a run that was interrupted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,11 +46,15 @@ def _given(folder: Path, places: "Places", named: Named) -> "Given":
     def there(place: str | None) -> Path | None:
         return folder / place if place and (folder / place).is_file() else None
 
-    styles = [path for place in places.styles if (path := there(place))]
+    def all_there(names: Sequence[str]) -> tuple[Path, ...]:
+        paths = [path for place in names if (path := there(place))]
+        return tuple(paths) if len(paths) == len(names) else ()
+
+    files = {name: all_there(names) for name, names in places.files.items()}
     weights = there(places.weights)
     return Given(
         named.content or there(places.content),
-        named.style or (tuple(styles) if len(styles) == len(places.styles) else ()),
-        named.init or there(places.init),
+        named.style or all_there(places.styles),
+        files | {name: paths for name, paths in named.files().items() if paths},
         named.weights or (str(weights) if weights else places.weights if places.weights in NETWORKS else None),
     )

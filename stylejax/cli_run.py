@@ -13,11 +13,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylejax.config import FIRST_IMAGES, TransferConfig, option
+from stylejax.config import FIRST_IMAGES, TransferConfig, files_of, option
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.images import Picture
+    from stylejax.regions import Masks
     from stylejax.run_file import Places
     from stylejax.transfer import Checkpoint, Result, Step
 
@@ -51,7 +52,7 @@ class Files:
 
 def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
     """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
-    content, styles = _read_inputs(files, config)
+    content, styles, masks = _read_inputs(files, config)
     if files.keeping.deterministic:
         from stylejax.machine import deterministic
 
@@ -68,7 +69,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     from stylejax.vgg import build_vgg
 
     parameters, explanation = resolve(config.weights, config.seed)
-    checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles])
+    checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles], masks)
     made_of = recipe(files.content, files.styles, config, parameters)
     checkpoint, before = None, 0.0
     if resume:
@@ -91,7 +92,8 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
             def keep(checkpoint: "Checkpoint") -> None:
                 keeper.keep(checkpoint, now=interrupted())
 
-            result = transfer(content, styles, vgg=vgg, config=config, callback=watch, keep=keep, resume=checkpoint)
+            options = {"vgg": vgg, "config": config, "callback": watch, "keep": keep, "resume": checkpoint}
+            result = transfer(content, styles, masks=masks, **options)
         manifest = Manifest(made_of, outcome(result, time.perf_counter() - run_log.began))
         _save(files.out, result.image, embedded(manifest) if files.keeping.metadata else "")
         write_beside(files.out, manifest)
@@ -103,22 +105,26 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     return _report(result, files, keeper.path if keeper.written else None)
 
 
-def _read_inputs(files: Files, config: TransferConfig) -> "tuple[Picture, list[Picture]]":
-    """The pictures, after all that can be checked without them."""
+def _read_inputs(files: Files, config: TransferConfig) -> "tuple[Picture, list[Picture], Masks]":
+    """The pictures and masks, after all that can be checked without them."""
     from stylejax.images import check_output, check_writable, read_image
     from stylejax.manifest import beside, check_beside
+    from stylejax.regions import read_masks
 
     log = files.keeping.log
     check_output(files.out)
     check_beside(files.out)
     if log:
         check_writable(log)
-        _check_apart(
-            log, (files.content, *files.styles, files.out, beside(files.out), Path(config.init), Path(config.weights))
-        )
+        _check_apart(log, (files.content, *files.styles, files.out, beside(files.out), *config_paths(config)))
     if config.init not in FIRST_IMAGES:
         read_image(config.init)
-    return read_image(files.content), [read_image(path) for path in files.styles]
+    return read_image(files.content), [read_image(path) for path in files.styles], read_masks(config)
+
+
+def config_paths(config: TransferConfig) -> list[Path]:
+    """The files that a config names."""
+    return [Path(path) for paths in files_of(config).values() for path in paths] + [Path(config.weights)]
 
 
 def _places(files: Files, config: TransferConfig) -> "Places":
@@ -131,9 +137,9 @@ def _places(files: Files, config: TransferConfig) -> "Places":
         except ValueError:  # Another drive.
             return os.path.abspath(path)
 
-    init = None if config.init in FIRST_IMAGES else seen(config.init)
+    pictures = {name: tuple(seen(path) for path in paths) for name, paths in files_of(config).items()}
     weights = config.weights if config.weights in NETWORKS else seen(config.weights)
-    return Places(seen(files.content), tuple(seen(style) for style in files.styles), init, weights)
+    return Places(seen(files.content), tuple(seen(style) for style in files.styles), pictures, weights)
 
 
 def _save(out: Path, image: "Picture", text: str) -> None:
@@ -214,7 +220,7 @@ def options_of(chosen: Any) -> list[str]:
 def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [option(name) if value else option(f"no_{name}")]
-    return [option(name), ",".join(value) if isinstance(value, tuple) else str(value)]
+    return [option(name), ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
 
 
 def say(line: str) -> None:

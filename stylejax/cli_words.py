@@ -44,15 +44,22 @@ def preset_name(words: Sequence[str]) -> str:
 
 
 def comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """Reads and shows `A,B` for a tuple of names."""
-    if info.type != tuple[str, ...]:
+    """Reads and shows `A,B` for a tuple of names or of numbers, or for one number or several."""
+    kinds = {tuple[str, ...]: str, tuple[float, ...]: float, float | tuple[float, ...]: float}
+    if info.type not in kinds:
         return None
+    kind, single = kinds[info.type], info.type == float | tuple[float, ...]
+
+    def read(words: list[str]) -> Any:
+        values = tuple(kind(name.strip()) for name in words[0].split(",") if name.strip())
+        return values[0] if single and len(values) == 1 else values
+
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
-        metavar="A,B",
-        instance_from_str=lambda words: tuple(name.strip() for name in words[0].split(",") if name.strip()),
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [",".join(value)],
+        metavar="A|A,B" if single else "A,B",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, (tuple, float) if single else tuple),
+        str_from_instance=lambda value: [",".join(map(str, value)) if isinstance(value, tuple) else str(value)],
     )
 
 

@@ -1,7 +1,8 @@
 """What a run is: plain values with their defaults, each with the sentence that `--help` shows. Standard library only."""
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from stylejax.errors import InputError, did_you_mean
@@ -34,8 +35,22 @@ class TransferConfig:
     """β: how much it takes on the style. Ten times more or less is a visible difference."""
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
-    style_scale: float = 1.0
-    """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes."""
+    style_scale: float | tuple[float, ...] = 1.0
+    """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes; A,B,… for several styles."""
+    style_weights: tuple[float, ...] = ()
+    """How much of each of several styles: 2,1 takes twice as much of the first; where nothing is said, the same of each."""
+    style_per_scale: bool = False
+    """Several styles from coarse to fine in place of their mean: large shapes of the first, fine strokes of the last."""
+    content_masks: tuple[str, ...] = ()
+    """Grey pictures A,B,…, white where the picture takes the first, the second style, …; a last style without a mask has
+    the rest."""
+    style_masks: tuple[str, ...] = ()
+    """Grey pictures A,B,…, white where a style's picture has what is taken; several for one style make several of it."""
+    keep_mask: str = ""
+    """A grey picture, white where the picture stays as the content is."""
+    colour: Literal["style", "match", "match-pca", "match-cholesky", "luminance", "after"] = "style"
+    """style takes on its colours. The content's are kept by match, which gives them to the style first (with the least
+    change; -pca and -cholesky are two other ways); by luminance, which paints in greys; or by after, which puts them back."""
     content_layers: tuple[str, ...] = ("conv4_2",)
     """Layers whose responses are the content."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -61,15 +76,25 @@ class TransferConfig:
                 name, getattr(self, name), 1 <= getattr(self, name) <= LARGEST, f"a whole number from 1 to {LARGEST}"
             )
         _check("seed", self.seed, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
-        for name in ("learning_rate", "style_scale"):
-            _check(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "a number above 0")
+        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "a number above 0")
+        scales = self.style_scale if isinstance(self.style_scale, tuple) else (self.style_scale,)
+        ok = len(scales) > 0 and all(0 < scale < math.inf for scale in scales)
+        _check("style_scale", self.style_scale, ok, "a number above 0, or one for each style")
+        ok = all(0 <= w < math.inf for w in self.style_weights) and (
+            sum(self.style_weights) > 0 or not self.style_weights
+        )
+        _check("style_weights", self.style_weights, ok, "numbers of 0 or more, and not all 0")
+        if self.style_weights and self.style_per_scale:
+            raise InputError(
+                "--style-weights mixes styles, and --style-per-scale takes one at a time; leave out one of them"
+            )
         if self.content_weight + self.style_weight + self.tv_weight == 0:
             raise InputError("content_weight, style_weight and tv_weight are all 0: there is nothing to minimize")
         for kind in ("content", "style"):
             layers, unused = getattr(self, f"{kind}_layers"), getattr(self, f"{kind}_weight") == 0
             ok = (len(layers) > 0 or unused) and len(set(layers)) == len(layers)
             _check(f"{kind}_layers", layers, ok, "one or more different layers")
-        for name in ("pooling", "padding", "balance", "optimizer", "parameterization"):
+        for name in ("pooling", "padding", "balance", "optimizer", "parameterization", "colour"):
             _check_choice(self, name)
         self.ladder()
 
@@ -99,6 +124,24 @@ class TransferConfig:
 
 FIRST_IMAGES = ("content", "noise", "style")
 """What `init` may be but the name of a file."""
+
+
+def files_of(config: TransferConfig) -> dict[str, tuple[str, ...]]:
+    """The pictures that a config names, by its fields."""
+    return {
+        "init": () if config.init in FIRST_IMAGES else (config.init,),
+        "content_masks": config.content_masks,
+        "style_masks": config.style_masks,
+        "keep_mask": (config.keep_mask,) if config.keep_mask else (),
+    }
+
+
+def with_files(config: TransferConfig, files: Mapping[str, Sequence[str]]) -> TransferConfig:
+    """The config with other names for these pictures."""
+    values = {name: tuple(paths) for name, paths in files.items() if paths}
+    singles = {name: paths[0] for name, paths in values.items() if isinstance(getattr(config, name), str)}
+    return replace(config, **(values | singles))  # type: ignore[arg-type]
+
 
 LARGEST = 10**9
 """More than any run; Python's whole numbers have no end of their own."""

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stylejax import strict_json as strict
-from stylejax.config import FIRST_IMAGES, TransferConfig, preset
+from stylejax.config import TransferConfig, files_of, preset
 from stylejax.errors import InputError, did_you_mean
 from stylejax.images import FORMATS, read_image
+from stylejax.regions import read_masks
 from stylejax.sources import resolve
 from stylejax.transfer import check_run
 from stylejax.vgg import Parameters
@@ -26,6 +27,9 @@ from stylejax.vgg import Parameters
 TYPES = {field.name: field.type for field in fields(TransferConfig)}
 FILES = ("content", "style")
 SETTINGS = (*FILES, "preset", *TYPES)
+
+PATHS = ("weights", *files_of(TransferConfig()))
+"""Settings that name files."""
 
 LARGEST = 100_000
 """More rows than anybody runs; a product grows without being seen."""
@@ -91,7 +95,7 @@ def _checked(settings: Sequence[Mapping[str, Any]]) -> Grid:
         try:
             row = _row(number, values, shape)
             found = network(*row.network)
-            config = check_run(row.config, found[0].network, row.shapes[0], row.shapes[1:])
+            config = check_run(row.config, found[0].network, row.shapes[0], row.shapes[1:], read_masks(row.config))
         except InputError as error:
             grid.bad.append(Bad(number, str(error)))
             continue
@@ -123,23 +127,34 @@ def _values(name: str, value: Any, folder: Path) -> list[Any]:
         raise InputError(f"{name} lists no value; give one or more")
     if name in FILES:
         return [path for one in listed for path in _paths(name, one, folder)]
-    if name in ("init", "weights"):
-        listed = [str(folder / one) if isinstance(one, str) and (folder / one).is_file() else one for one in listed]
     if name == "scales":
         listed = [one.replace("+", ",") if isinstance(one, str) else one for one in listed]
-    return [_value(TYPES.get(name), one) for one in listed]
+    values = [_value(TYPES.get(name), one) for one in listed]
+    return [_from(folder, value) for value in values] if name in PATHS else values
 
 
 def _value(kind: Any, value: Any) -> Any:
     """A text as a value of that kind, where it is one; else what it is, which the check of the row will tell."""
+    if not isinstance(value, str):
+        return value
+    if kind is bool:
+        return {"true": True, "false": False}.get(value, value)
     if kind == tuple[str, ...]:
-        return value.split("+") if isinstance(value, str) else value
-    if kind is bool and value in ("true", "false"):
-        return value == "true"
-    if kind in (int, float) and isinstance(value, str):
-        with contextlib.suppress(ValueError):
+        return value.split("+")
+    with contextlib.suppress(ValueError):
+        if kind in (int, float):
             return kind(value)
+        if kind in (tuple[float, ...], float | tuple[float, ...]):
+            numbers = [float(one) for one in value.split("+")]
+            return numbers if kind == tuple[float, ...] or len(numbers) > 1 else numbers[0]
     return value
+
+
+def _from(folder: Path, value: Any) -> Any:
+    """Names of files as seen from a folder, if they are there."""
+    if isinstance(value, list):
+        return [_from(folder, one) for one in value]
+    return str(folder / value) if isinstance(value, str) and (folder / value).is_file() else value
 
 
 def _paths(name: str, value: Any, folder: Path) -> list[tuple[Path, ...]]:
@@ -172,8 +187,8 @@ def _row(number: int, values: Mapping[str, Any], shape: Callable[[Path], tuple[i
     content, styles = values.get("content", ()), values.get("style", ())
     if len(content) != 1:
         raise InputError("content should be one picture; name it with --content or as content = in the file")
-    if config.init not in FIRST_IMAGES:
-        shape(Path(config.init))
+    for path in files_of(config)["init"]:
+        shape(Path(path))
     return Row(number, content[0], styles, config, tuple(shape(path) for path in (*content, *styles)))
 
 

@@ -151,6 +151,14 @@ def resize(image: Picture, height: int, width: int) -> Picture:
     return np.stack(resized, -1)
 
 
+def resize_mask(mask: Float[np.ndarray, "_ _"], height: int, width: int) -> Float[np.ndarray, "_ _"]:
+    """Linear interpolation, which averages when it shrinks: it stays in [0, 1], and masks that add up to 1 still do."""
+    resized = Pillow.fromarray(np.ascontiguousarray(mask, np.float32)).resize(
+        (width, height), Pillow.Resampling.BILINEAR
+    )
+    return np.asarray(resized).clip(0, 1)
+
+
 def fit(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     """Height and width of the same aspect ratio with the longest side given; the other is rounded, and at least 1."""
     h, w = shape[:2]

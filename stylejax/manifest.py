@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 
 from stylejax import strict_json as strict
 from stylejax.checkpoint import parameters_hash
-from stylejax.config import FIRST_IMAGES, TransferConfig
+from stylejax.config import TransferConfig, files_of, with_files
 from stylejax.errors import InputError
 from stylejax.images import levels, write_atomically
 from stylejax.machine import environment
@@ -50,12 +50,13 @@ class Network(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """What a run is made of. Where `init` or `weights` of the config is a file, its name alone is left there."""
+    """What a run is made of. `files` are the pictures that the config names, by its fields; there, and in `weights`, the names
+    of files alone are left."""
 
     config: TransferConfig
     content: File
     styles: tuple[File, ...]
-    init: File | None
+    files: dict[str, tuple[File, ...]]
     weights: Network
     environment: dict[str, Any]
 
@@ -88,9 +89,10 @@ def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parame
 
 def recipe_with(content: Path, styles: Sequence[Path], config: TransferConfig, network: Network) -> Recipe:
     """`recipe` with a network that was hashed before."""
-    init = None if config.init in FIRST_IMAGES else file_of(Path(config.init))
-    named = dataclasses.replace(config, init=init.name if init else config.init, weights=network.file or config.weights)
-    return Recipe(named, file_of(content), tuple(file_of(path) for path in styles), init, network, environment())
+    files = {name: tuple(file_of(Path(path)) for path in paths) for name, paths in files_of(config).items()}
+    named = with_files(config, {name: [file.name for file in known] for name, known in files.items()})
+    named = dataclasses.replace(named, weights=network.file or config.weights)
+    return Recipe(named, file_of(content), tuple(file_of(path) for path in styles), files, network, environment())
 
 
 def network_of(weights: str, parameters: Parameters) -> Network:
@@ -203,9 +205,11 @@ def _read_beside(path: Path) -> str:
 def _recipe(**fields: Any) -> Recipe:
     """A name of a file and its entry are there together, or neither is."""
     made_of = Recipe(**fields)
-    config, init, weights = made_of.config, made_of.init, made_of.weights
-    if init is None and config.init not in FIRST_IMAGES:
-        raise InputError(f"recipe.config.init is {config.init!r}, and recipe.init does not say which file that is")
+    config, weights = made_of.config, made_of.weights
+    for name, paths in files_of(config).items():
+        if len(paths) > len(made_of.files[name]):
+            value = getattr(config, name)
+            raise InputError(f"recipe.config.{name} is {value!r}, and recipe.files does not say which files that is")
     if weights.file is None and config.weights not in NETWORKS:
         raise InputError(
             f"recipe.config.weights is {config.weights!r}, and recipe.weights does not say which file that is"
@@ -236,7 +240,7 @@ def recipe_check() -> strict.Check:
         config=strict.dataclass_of(TransferConfig),
         content=file,
         styles=strict.many(file, 10_000),
-        init=strict.optional(file),
+        files=strict.record(dict, **{name: strict.many(file) for name in files_of(TransferConfig())}),
         weights=strict.record(
             Network,
             network=strict.one_of(*DOWNLOADS),
@@ -250,7 +254,7 @@ def recipe_check() -> strict.Check:
 
 @functools.cache
 def _manifest() -> strict.Check:
-    by_layer = strict.table(strict.optional(strict.number))
+    by_layer = strict.table(strict.optional(strict.number), 10_000)
     came_out = strict.record(
         Outcome,
         loss=strict.optional(strict.number),

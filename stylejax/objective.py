@@ -4,24 +4,40 @@ Every argument of `objective` is a pytree and none is static: a weight can chang
 without a new compilation. Which layers count is the set of names in the targets.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
-from stylejax.losses import Mean, correlations, gram_matrix, squared_error, style_loss, variations
+from stylejax.losses import Mean, PositionWeights, correlations, squared_error, style_loss, variations
 from stylejax.parameterize import Encoded, decode
-from stylejax.types import ByLayer, Features, GramMatrices, Image, Network, Scalar
+from stylejax.types import ByLayer, Features, GramMatrices, GramMatrix, Image, Network, Scalar
+
+Guides: TypeAlias = Mapping[str, Float[Array, "_ _"] | None]
+"""How far each position belongs to a region, by layer, each of its own size; None where all positions count alike."""
+
+
+class Kept(NamedTuple):
+    """A picture that shows in place of the image, as far as `share` says, and to that extent is not changed."""
+
+    image: Image
+    share: PositionWeights
 
 
 class Targets(NamedTuple):
-    """What the image should have: responses of the content image, Gram matrices of the style, each by layer."""
+    """What the image should have: responses of the content image, Gram matrices of the style, each by layer.
+
+    An entry of `style` is a layer, or a layer and a region as `conv4_1/2`. `guides` has, by the same names, how far each
+    position of that layer belongs to the region; an entry without a guide is of all positions alike.
+    """
 
     content: Features
     style: GramMatrices
+    guides: Guides = {}
+    kept: Kept | None = None
 
 
 class Terms(NamedTuple):
@@ -45,14 +61,33 @@ def content_targets(vgg: Network, content: Image, layers: Iterable[str]) -> Feat
     return vgg(content, tuple(layers))
 
 
-def style_targets(vgg: Network, style: Image, layers: Iterable[str]) -> GramMatrices:
-    """A of eq. 4 for each layer. It does not depend on the size of the style image."""
-    return {name: gram_matrix(f) for name, f in vgg(style, tuple(layers)).items()}
+def style_targets(vgg: Network, style: Image, layers: Iterable[str], guides: Guides | None = None) -> GramMatrices:
+    """A of eq. 4 for each layer, of all positions or as `guides` weigh them. It does not depend on the size of the image."""
+    return {name: correlations(f, (guides or {}).get(name)).value for name, f in vgg(style, tuple(layers)).items()}
 
 
-def blend(targets: Sequence[GramMatrices]) -> GramMatrices:
-    """The mean of several styles' Gram matrices: the minimum of the sum of their style losses."""
-    return jax.tree.map(lambda *grams: sum(grams) / len(grams), *targets)
+def blend(targets: Sequence[GramMatrices], weights: Sequence[float] = ()) -> GramMatrices:
+    """The weighted mean of several styles' Gram matrices, Σ w A / Σ w: the minimum of the weighted sum of their style
+    losses. A style counts at the layers that it has."""
+    pairs = [(w, grams) for w, grams in zip(weights or [1.0] * len(targets), targets, strict=True) if w > 0]
+    layers = dict.fromkeys(name for _, grams in pairs for name in grams)
+
+    def mean(name: str) -> GramMatrix:
+        having = [(w, grams[name]) for w, grams in pairs if name in grams]
+        return jnp.asarray(sum(w * gram for w, gram in having) / sum(w for w, _ in having))
+
+    return {name: mean(name) for name in layers}
+
+
+def entry(layer: str, region: str = "") -> str:
+    """The name of a layer's Gram matrix in a region: `conv4_1/2`, or `conv4_1` where there are no regions."""
+    return f"{layer}/{region}" if region else layer
+
+
+def layer_and_region(name: str) -> tuple[str, str]:
+    """What `entry` made the name of."""
+    layer, _, region = name.partition("/")
+    return layer, region
 
 
 def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
@@ -62,16 +97,31 @@ def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) ->
     Raises `InputError` when `weights` and `targets` do not name the same layers.
     """
     _check_layers(targets, weights)
-    terms = terms_of(measure(decode(image), vgg, targets), targets)
+    terms = terms_of(measure(shown(image, targets), vgg, targets), targets)
     return jnp.asarray(optax.tree.vdot(weights, terms)), terms
 
 
+def shown(image: Encoded, targets: Targets) -> Image:
+    """The image (1 - t) x + t c, with t the share and c the picture of what is kept: where t is 1, the gradient is 0."""
+    decoded = decode(image)
+    if targets.kept is None:
+        return decoded
+    share = targets.kept.share[..., None]
+    return (1 - share) * decoded + share * targets.kept.image
+
+
 def measure(image: Image, vgg: Network, targets: Targets) -> Measures:
-    """Looks at the image once."""
-    features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
+    """Looks at the image once.
+
+    The Gram matrix of a region is G_r = (T∘F)ᵀ(T∘F) with the guide T², normalized so that Σ T² = 1 (Gatys et al. 2017,
+    *Controlling Perceptual Factors in Neural Style Transfer*). Deviation: a mask is T² and not T, so that at a soft edge the
+    regions' shares of a position add up to 1.
+    """
+    layers = {name: layer_and_region(name)[0] for name in targets.style}
+    features = vgg(image, tuple(dict.fromkeys((*targets.content, *layers.values()))))
     return Measures(
         content={name: squared_error(features[name], p) for name, p in targets.content.items()},
-        style={name: correlations(features[name]) for name in targets.style},
+        style={name: correlations(features[layer], targets.guides.get(name)) for name, layer in layers.items()},
         tv=variations(image),
     )
 

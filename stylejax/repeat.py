@@ -1,7 +1,7 @@
 """A run from its manifest alone: its inputs, found by name and known by their hashes; and two pictures compared."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from stylejax.checkpoint import parameters_hash
-from stylejax.config import TransferConfig
+from stylejax.config import TransferConfig, option, with_files
 from stylejax.errors import InputError
 from stylejax.images import FORMATS, MAX_BYTES
 from stylejax.manifest import File, Manifest, Recipe, file_of, pixels_hash
@@ -20,16 +20,16 @@ LOSSY = ("JPEG", "WEBP")
 
 
 class Given(NamedTuple):
-    """Inputs that the user names himself; None, or none, for those to be found by name."""
+    """Inputs that the user names himself; None, or none, for those to be found by name. `files` is as in the recipe."""
 
     content: Path | None = None
     styles: tuple[Path, ...] = ()
-    init: Path | None = None
+    files: Mapping[str, Sequence[Path]] = {}
     weights: str | None = None
 
 
 class Inputs(NamedTuple):
-    """The files of a run, and its config, in which `init` and `weights` are paths if they are files."""
+    """The files of a run, and its config, in which all that is a file is a path."""
 
     content: Path
     styles: tuple[Path, ...]
@@ -50,15 +50,22 @@ def inputs_of(made_of: Recipe, picture: Path, given: Given) -> Inputs:
     Each is taken only if it has the hash that the recipe says. Raises `InputError` for one that is missing or another.
     """
     folders = (picture.absolute().parent, Path.cwd())
-    if given.styles and len(given.styles) != len(made_of.styles):
-        raise InputError(f"{picture} was made from {len(made_of.styles)} styles; --style names {len(given.styles)}")
+    given_files = {"style": given.styles, **given.files}
+    for name, paths in given_files.items():
+        known = made_of.styles if name == "style" else made_of.files.get(name, ())
+        if paths and len(paths) != len(known):
+            what = name.replace("_", " ").removesuffix("s") + "s"
+            raise InputError(f"{picture} was made from {len(known)} {what}; {option(name)} names {len(paths)}")
+
+    def find_all(name: str, files: Sequence[File]) -> tuple[Path, ...]:
+        paths = given_files.get(name) or (None,) * len(files)
+        return tuple(_find(option(name), file, path, folders) for file, path in zip(files, paths, strict=True))
+
     content = _find("--content", made_of.content, given.content, folders)
-    styles = given.styles or (None,) * len(made_of.styles)
-    found = tuple(_find("--style", file, path, folders) for file, path in zip(made_of.styles, styles, strict=True))
+    styles = find_all("style", made_of.styles)
     config = dataclasses.replace(made_of.config, weights=_weights(made_of, given.weights, folders))
-    if made_of.init:
-        config = dataclasses.replace(config, init=str(_find("--init", made_of.init, given.init, folders)))
-    return Inputs(content, found, config)
+    found = {name: [str(path) for path in find_all(name, files)] for name, files in made_of.files.items()}
+    return Inputs(content, styles, with_files(config, found))
 
 
 def is_lossless(picture: Path) -> bool:

@@ -39,12 +39,12 @@ MAX_HEADER = 2**20
 
 
 class Places(NamedTuple):
-    """Where the inputs were, as seen from the folder of the run file, so that all can be moved together; `weights` may be a
-    name that is no file."""
+    """Where the inputs were, as seen from the folder of the run file, so that all can be moved together; `files` as in the
+    recipe, `weights` may be a name that is no file."""
 
     content: str
     styles: tuple[str, ...]
-    init: str | None
+    files: dict[str, tuple[str, ...]]
     weights: str
 
 
@@ -108,10 +108,14 @@ def read_checkpoint(
 
 
 def _position() -> strict.Check:
-    names, by_layer = strict.text(4096), strict.table(strict.optional(strict.number))
+    names, by_layer = strict.text(4096), strict.table(strict.optional(strict.number), 10_000)
     terms = strict.record(Terms, content=by_layer, style=by_layer, tv=strict.number)
     places = strict.record(
-        Places, content=names, styles=strict.many(names, 10_000), init=strict.optional(names), weights=names
+        Places,
+        content=names,
+        styles=strict.many(names, 10_000),
+        files=strict.table(strict.many(names)),
+        weights=names,
     )
     counts = ("scale", "steps", "evaluations", "steps_in_scale", "evaluations_in_scale")
     return strict.record(

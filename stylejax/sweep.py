@@ -13,16 +13,18 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from stylejax import colours
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.grid import Row
-from stylejax.images import read_image, resize
+from stylejax.images import Picture, read_image, resize
 from stylejax.lanes import ALIKE, Lane, minimize_lanes, placed
 from stylejax.memory import available_bytes, lanes_that_fit, predicted_bytes
-from stylejax.objective import Targets, Terms, objective
+from stylejax.objective import Targets, Terms, objective, shown
 from stylejax.optimize import HISTORY, Info, Minimizer, lbfgs
-from stylejax.parameterize import Parameterization, decode, encode
-from stylejax.scales import content_at, content_size, first_image, grams_at, loss_weights, scales_of
+from stylejax.parameterize import Parameterization, encode
+from stylejax.regions import check_masks, read_masks
+from stylejax.scales import content_at, content_size, first_image, loss_weights, scales_of, style_at
 from stylejax.transfer import Result, minimizer_of, needed_bytes
 from stylejax.vgg import VGG, Padding, Parameters, Pooling, build_vgg
 
@@ -122,7 +124,7 @@ def paint(
         config = group[0].config
         vgg = built(group[0].network, config.pooling, config.padding)
         width = _width(_most_lanes(config, lanes), len(group), mesh, functools.partial(_needed, group[0], vgg.network))
-        lane = _lane_maker(vgg, config)
+        lane = _lane_maker(vgg, group[0])
         for batch in (group[i : i + width] for i in range(0, len(group), width)):
             began = time.perf_counter()
             told = functools.partial(watch, batch) if watch else None
@@ -160,6 +162,9 @@ def _result(row: Row, image: Any, scales: Sequence[Lane]) -> Result | None:
     if any(lane.aux is None for lane in scales):
         return None
     evaluations = sum(lane.evaluations for lane in scales)
+    if colours.is_after(row.config.colour):
+        content = resize(read_image(row.content), *image.shape[:2])
+        image = colours.after(row.config.colour, image, content).clip(0, 1)
     return Result(image, scales[-1].value, scales[-1].aux, row.config.steps, evaluations, False)
 
 
@@ -177,7 +182,8 @@ def _descend(
     starts = [encode(jnp.asarray(image), parameterization) for image, _, _ in lanes]
     args = [(targets, weights) for _, targets, weights in lanes]
     ended = minimize_lanes(objective, minimizer, starts, vgg, args, steps, callback, width=width, mesh=mesh)
-    return [(np.clip(np.asarray(decode(lane.params)), 0, 1), lane) for lane in ended]
+    images = (shown(lane.params, targets) for lane, (targets, _) in zip(ended, args, strict=True))
+    return [(np.clip(np.asarray(image), 0, 1), lane) for image, lane in zip(images, ended, strict=True)]
 
 
 def _schedule(row: Row) -> tuple[tuple[int, int, tuple[int, int]], ...]:
@@ -187,25 +193,33 @@ def _schedule(row: Row) -> tuple[tuple[int, int, tuple[int, int]], ...]:
     return tuple((side, steps, content_size(row.config, content, side)) for side, steps in scales)
 
 
-def _lane_maker(vgg: VGG, config: TransferConfig) -> Callable[[Row, int, Any], tuple[Any, Targets, Terms]]:
+def _lane_maker(vgg: VGG, first: Row) -> Callable[[Row, int, Any], tuple[Any, Targets, Terms]]:
     """Makes the first image, targets and weights of a row at a scale, where `image` is what the coarser one gave or None. Rows
-    are of a group with that config but for `LEAVES`. What they share is read and computed once, and kept on the host."""
+    are of the group of `first`. What they share is read and computed once, and kept on the host."""
+    config, shapes = first.config, first.shapes
     picture = functools.lru_cache(8)(read_image)
+    masks = check_masks(read_masks(config), config, shapes[0], shapes[1:])
+
+    def pictures(content: Path, styles: Sequence[Path]) -> tuple[Picture, list[Picture]]:
+        return colours.before(config.colour, picture(content), [picture(path) for path in styles])
 
     @functools.lru_cache(64)
     def content(path: Path, side: int) -> Any:
-        return jax.device_get(content_at(picture(path), vgg, config, side))
+        return jax.device_get(content_at(pictures(path, ())[0], vgg, config, side, masks))
 
     @functools.lru_cache(256)
-    def grams(paths: tuple[Path, ...], style_scale: float, side: int) -> Any:
+    def style(like: Path, paths: tuple[Path, ...], style_scale: Any, side: int) -> Any:
         scaled = dataclasses.replace(config, style_scale=style_scale)
-        return jax.device_get(grams_at([picture(path) for path in paths], vgg, scaled, side))
+        return jax.device_get(style_at(shapes[0], pictures(like, paths)[1], vgg, scaled, side, masks))
 
     def lane(row: Row, side: int, image: Any) -> tuple[Any, Targets, Terms]:
         h, w = content_size(row.config, row.shapes[0], side)
-        targets = Targets(content(row.content, side), grams(row.styles, row.config.style_scale, side))
+        responses, kept = content(row.content, side)
+        like = row.content if colours.is_of_content(config.colour) else first.content
+        grams, guides = style(like, row.styles, row.config.style_scale, side)
+        targets = Targets(responses, grams, guides, kept)
         if image is None:
-            image = first_image(row.config, picture(row.content), [picture(path) for path in row.styles], h, w)
+            image = first_image(row.config, *pictures(row.content, row.styles), h, w)
         return resize(image, h, w), targets, loss_weights(row.config, targets)
 
     return lane

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from stylejax import colours
 from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
-from stylejax.images import Picture, resize
+from stylejax.images import Picture, resize, resize_mask
 from stylejax.memory import available_bytes, check_memory, predicted_bytes
-from stylejax.objective import Terms, objective
+from stylejax.objective import Terms, objective, shown
 from stylejax.optimize import Info, Minimizer, Run, adam, lbfgs, lbfgs_zoom, minimize
-from stylejax.parameterize import decode, encode
+from stylejax.parameterize import encode
+from stylejax.regions import Masks, check_covered, check_masks, parts, read_masks, regions, style_of
 from stylejax.scales import content_size, first_image, layers_of, loss_weights, scales_of, style_size, targets_at
 from stylejax.sources import resolve
 from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
@@ -63,6 +65,7 @@ def transfer(
     content: ArrayLike,
     style: ArrayLike | Sequence[ArrayLike] = (),
     *,
+    masks: Masks | None = None,
     vgg: VGG | None = None,
     config: TransferConfig | None = None,
     callback: Callback | None = None,
@@ -74,7 +77,8 @@ def transfer(
     `style_weight` is 0.
 
     Images are arrays (h, w, 3) in [0, 1] of any sizes. `options` are the fields of `TransferConfig`, by the names and with
-    the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`.
+    the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`,
+    and `masks` of the files of `content_masks`, `style_masks` and `keep_mask`.
     `callback` sees each step and ends the run, with the best image so far, by returning True. `keep` sees where the run
     stands after each step; what it copies of it goes on from there as `resume`, with the same images and options.
     Raises `InputError` for input that can not work, before the work.
@@ -84,8 +88,14 @@ def transfer(
     content = check_image(content, "content")
     if vgg is None:
         vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding)
-    config = check_run(config, vgg.network, content.shape, [s.shape for s in styles])
-    return _coarse_to_fine(content, styles, vgg, config, _Watch(config.steps, callback, keep, resume))
+    masks = read_masks(config) if masks is None else masks
+    shapes = [s.shape for s in styles]
+    config = check_run(config, vgg.network, content.shape, shapes, masks)
+    masks = check_masks(masks, config, content.shape, shapes)
+    seen, styles = colours.before(config.colour, content, styles)
+    result = _coarse_to_fine(seen, styles, vgg, config, masks, _Watch(config.steps, callback, keep, resume))
+    coloured = colours.after(config.colour, result.image, resize(content, *result.image.shape[:2]))
+    return result._replace(image=coloured.clip(0, 1))
 
 
 def check_image(image: Any, role: str) -> Picture:
@@ -103,10 +113,14 @@ def check_image(image: Any, role: str) -> Picture:
 
 
 def check_run(
-    config: TransferConfig, network: str, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
+    config: TransferConfig,
+    network: str,
+    content: tuple[int, ...],
+    styles: Sequence[tuple[int, ...]],
+    masks: Masks | None = None,
 ) -> TransferConfig:
     """The config with the paper's names of layers. Raises `InputError` for what this network and these image shapes can not
-    do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
+    do: an unknown layer, a picture too small for the deepest layer, a mask that is empty there, more memory than there is."""
     if config.style_weight and not styles:
         raise InputError("no style image was given; give one, or --style-weight 0")
     if config.init == "style" and not styles:
@@ -114,17 +128,39 @@ def check_run(
     content_layers = tuple(canonical_layer(name, network) for name in config.content_layers)
     style_layers = tuple(canonical_layer(name, network) for name in config.style_layers)
     config = dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers if styles else ())
+    masks = check_masks(masks or Masks(), config, content, styles)
     layers = layers_of(config)
     least = smallest_side(layers)
     sizes = [("content", content, content_size(config, content, config.size))]
-    sizes += [("style", shape, style_size(config, shape, config.size)) for shape in styles]
+    sizes += [("style", shape, style_size(config, shape, config.size, number)) for number, shape in enumerate(styles)]
     for role, shape, (h, w) in sizes:
         if min(shape[:2]) < least:
             _refuse_small(f"the {role} image is {shape[1]}×{shape[0]} pixels", layers, "give a larger picture")
         if min(h, w) < least:
             _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
+    _check_regions(config, content, styles, masks)
     check_memory(lambda size: needed_bytes(config, network, content, size), available_bytes(), config.size)
     return config
+
+
+def _check_regions(
+    config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]], masks: Masks
+) -> None:
+    """Raises `InputError` where a style has nothing to take, no place in the picture, or no scale."""
+    count = parts(len(styles), masks)
+    scales = len(scales_of(config, content, styles))
+    if config.style_per_scale and count > scales:
+        raise InputError(
+            f"--style-per-scale has {count} styles for {scales} scales; give more --scales, or fewer styles"
+        )
+    for region, mask in regions(masks, count, *content_size(config, content, config.size)).items():
+        number = int(region) if region else 0
+        what = f"content mask {number}" if number <= len(masks.content) else "what is left for the last style"
+        check_covered(what if number else "what is not kept", mask, config.style_layers)
+    for part, mask in enumerate(masks.style):
+        number = style_of(part, len(styles))
+        at_size = resize_mask(mask, *style_size(config, styles[number], config.size, number))
+        check_covered(f"style mask {part + 1}", at_size, config.style_layers)
 
 
 def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
@@ -140,7 +176,7 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
 
 
 def _coarse_to_fine(
-    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, watch: "_Watch"
+    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, masks: Masks, watch: "_Watch"
 ) -> Result:
     schedule = scales_of(config, content.shape, [s.shape for s in styles])
     image, solution = None, None
@@ -152,11 +188,11 @@ def _coarse_to_fine(
         if not watch.resumed:
             image = first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
             image = encode(jnp.asarray(image), config.parameterization)
-        targets = targets_at(content, styles, vgg, config, side)
+        targets = targets_at(content, styles, vgg, config, side, masks)
         args = (vgg, targets, loss_weights(config, targets))
         minimizer = minimizer_of(config, steps)
         solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
-        image = np.clip(np.asarray(decode(solution.params)), 0, 1)
+        image = np.clip(np.asarray(shown(solution.params, targets)), 0, 1)
         if watch.stopped:
             break
     assert image is not None and solution is not None

@@ -173,6 +173,19 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
         ("--history 0", "--history is 0; it should be a whole number from 1"),
         ("--seed -1", "--seed is -1; it should be a whole number from 0"),
         (f"--seed {2**64}", "it should be a whole number from 0"),
+        ("--style-weights 1,2", "--style-weights has 2 numbers for 1 styles; give one for each"),
+        ("--style-weights 1,x", "Error parsing --style-weights: could not convert string to float: 'x'"),
+        ("--style-scale 1,2", "--style-scale has 2 numbers for 1 styles; give one for each, or one for all"),
+        ("--style-scale ,", "--style-scale is (); it should be a number above 0, or one for each style"),
+        ("--style-scale -1", "--style-scale is -1.0; it should be a number above 0"),
+        (
+            "--style-weights 1 --style-per-scale",
+            "--style-weights mixes styles, and --style-per-scale takes one at a time",
+        ),
+        ("--colour lum", "invalid choice 'lum' for argument '--colour'"),
+        ("--content-masks m.png,c.png", "m.png does not exist; check the name of the picture"),
+        ("--style-masks c.png", "c.png is in colours; a mask is a grey picture"),
+        ("--keep-mask .", ". is a folder; give a picture in it"),
         ("--learning-rate 0", "--learning-rate is 0.0; it should be a number above 0"),
         ("--scales coarse", "--scales is 'coarse'; it should be auto, 1, or rising sizes up to the size 32"),
         ("--scales 64,16", "--scales is '64,16'; it should be"),
@@ -551,6 +564,8 @@ CONFIGS = [
     TransferConfig(style_weight=1e-7, content_weight=0.1 + 0.2, tv_weight=12345678.9, learning_rate=1e300),
     TransferConfig(content_layers=("conv1_1", "relu5_1"), style_layers=("conv3_1",), scales="16,32", size=64),
     TransferConfig(seed=2**62, init="my picture's name.png", weights="a b.h5", pooling="max", optimizer="lbfgs-zoom"),
+    TransferConfig(style_scale=(0.5, 1e-7), style_weights=(2.0, 0.1 + 0.2), colour="match-pca", keep_mask="k k.png"),
+    TransferConfig(style_per_scale=True, content_masks=("a.png", "b c.png"), style_masks=("d.png",)),
     preset("paper"),
 ]
 

@@ -35,6 +35,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shapes = {"c.png": (40, 48), "s.png": (36, 33), "t.png": (32, 64), "first.png": (40, 40)}
     for seed, (name, shape) in enumerate(shapes.items()):
         noise_image(*shape, seed).save(folder / name)
+    for name, box in (("left.png", (0, 0, 24, 40)), ("top.png", (0, 0, 48, 20))):
+        mask = Pillow.new("L", (48, 40))
+        mask.paste(255, box)
+        mask.save(folder / name)
     save_parameters(folder / "net.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
     return folder
 
@@ -194,6 +198,25 @@ def test_several_styles_and_a_reconstruction_are_verified(folder: Path, said):
     assert main(["reconstruct", "content", "c.png", "--layer", "conv2_1", "-o", "b.png", *net]) == 0
     for name in ("a.png", "b.png"):
         assert said("verify", name) == (0, f"{name}: the repeat is the same bit for bit\n")
+
+
+def test_masks_are_inputs_like_any_other(folder: Path, said, refused):
+    """They are found by their names, known by their hashes, given by their options, and not written over."""
+    words = ("--content-masks", "left.png", "--keep-mask", "top.png", "--style-layers", "conv1_1,conv2_1")
+    mixed = ("--style-weights", "2,1", "--style-scale", "1,0.5", "--colour", "match")
+    command = ["transfer", "c.png", "s.png", "t.png", "-o", "out.png", "--weights", "net.h5", *QUICK, *words, *mixed]
+    assert main([*command, "--log", "run.jsonl"]) == 0
+    assert said("verify", "out.png") == (0, "out.png: the repeat is the same bit for bit\n")
+    step = json.loads((folder / "run.jsonl").read_text().splitlines()[1])
+    assert set(step["style"]) == {"conv1_1/1", "conv1_1/2", "conv2_1/1", "conv2_1/2"}
+    assert "the run is made from it" in refused("rerun", "out.png", "-o", "left.png")
+    assert "it is one of the other files" in refused(*command, "--log", "top.png")
+    (folder / "left.png").rename(folder / "l.png")
+    assert "the content-masks 'left.png' is neither beside" in refused("verify", "out.png")
+    assert "1 content masks; --content-masks names 2" in refused("verify", "out.png", "--content-masks", "l.png,l.png")
+    assert "top.png is not the content-masks 'left.png'" in refused("verify", "out.png", "--content-masks", "top.png")
+    assert main(["rerun", "out.png", "--content-masks", "l.png"]) == 0
+    np.testing.assert_array_equal(pixels("out-rerun.png"), pixels("out.png"))
 
 
 def test_random_weights_are_known_by_their_seed(folder: Path, said, monkeypatch: pytest.MonkeyPatch, refused):
@@ -365,8 +388,12 @@ def test_an_interrupted_run_is_verified_as_far_as_it_went(made, said, monkeypatc
     [
         (lambda tree: tree["recipe"]["content"].update(name="../c.png"), "it should be the name of a file, without a"),
         (lambda tree: tree["recipe"]["weights"].update(file="/etc/passwd"), "it should be the name of a file"),
-        (lambda tree: tree["recipe"].update(init={"name": "/dev/zero", "sha256": None}), "it should be the name of"),
-        (lambda tree: tree["recipe"]["config"].update(init="/dev/zero"), "recipe.init does not say which file"),
+        (lambda tree: tree["recipe"].update(init={"name": "c.png", "sha256": None}), "recipe has 'init', which this"),
+        (
+            lambda tree: tree["recipe"]["files"].update(init=[{"name": "/dev/zero", "sha256": None}]),
+            "it should be the name of",
+        ),
+        (lambda tree: tree["recipe"]["config"].update(init="/dev/zero"), "recipe.files does not say which file"),
         (lambda tree: tree["recipe"]["config"].update(weights="../net.h5"), None),
         (lambda tree: tree["recipe"]["config"].update(size=10**9), "predict|memory"),
         (lambda tree: tree["recipe"]["config"].update(style_layers=["conv9_9"]), "unknown layer 'conv9_9'"),

@@ -12,6 +12,7 @@ LEVELS = (
     ("types", "errors", "config"),
     (
         "images",
+        "colours",
         "winograd",
         "vgg",
         "losses",
@@ -26,7 +27,7 @@ LEVELS = (
         "sheet",
         "painting",
     ),
-    ("checkpoint", "normalize", "layouts", "convert", "sources", "objective"),
+    ("checkpoint", "normalize", "layouts", "convert", "sources", "objective", "regions"),
     (
         "scales",
         "transfer",

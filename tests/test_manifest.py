@@ -43,15 +43,16 @@ def result() -> Result:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files that stand for inputs; a manifest asks for nothing but their bytes."""
     folder = tmp_path_factory.mktemp("inputs")
-    for name in ("c.png", "s.png", "t.jpg", "first.png", "net.h5"):
+    for name in ("c.png", "s.png", "t.jpg", "first.png", "net.h5", "m.png"):
         (folder / name).write_bytes(name.encode())
     return folder
 
 
 @pytest.fixture(scope="module")
 def made(folder: Path, result: Result, narrow_parameters: Parameters) -> Manifest:
-    """A manifest with everything in it: two styles, a first image, a weights file."""
-    config = dataclasses.replace(CONFIG, init=str(folder / "first.png"), weights=str(folder / "net.h5"))
+    """A manifest with everything in it: two styles, a first image, masks, a weights file."""
+    masks = {"content_masks": (str(folder / "m.png"), str(folder / "t.jpg")), "keep_mask": str(folder / "m.png")}
+    config = dataclasses.replace(CONFIG, init=str(folder / "first.png"), weights=str(folder / "net.h5"), **masks)
     styles = (folder / "s.png", folder / "t.jpg")
     recipe = manifests.recipe(folder / "c.png", styles, config, narrow_parameters)
     return Manifest(recipe, manifests.outcome(result, 1.23456))
@@ -68,23 +69,27 @@ def test_inputs_are_named_with_their_hashes(made: Manifest, narrow_parameters: P
     recipe = made.recipe
     assert recipe.content == File("c.png", sha256(b"c.png"))
     assert recipe.styles == (File("s.png", sha256(b"s.png")), File("t.jpg", sha256(b"t.jpg")))
-    assert recipe.init == File("first.png", sha256(b"first.png"))
+    first, mask, other = (File(name, sha256(name.encode())) for name in ("first.png", "m.png", "t.jpg"))
+    pictures = {"init": (first,), "content_masks": (mask, other), "style_masks": (), "keep_mask": (mask,)}
+    assert recipe.files == pictures
     expected = Network("vgg19", narrow_parameters.source, parameters_hash(narrow_parameters), "net.h5")
     assert recipe.weights == expected
-    assert recipe.config == dataclasses.replace(CONFIG, init="first.png", weights="net.h5")
+    named = {"init": "first.png", "content_masks": ("m.png", "t.jpg"), "keep_mask": "m.png"}
+    assert recipe.config == dataclasses.replace(CONFIG, weights="net.h5", **named)
 
 
 def test_words_are_no_files(folder: Path, narrow_parameters: Parameters):
     config = dataclasses.replace(CONFIG, init="noise", weights="vgg19")
     recipe = manifests.recipe(folder / "c.png", (), config, narrow_parameters)
-    assert (recipe.init, recipe.weights.file, recipe.config, recipe.styles) == (None, None, config, ())
+    assert (recipe.weights.file, recipe.config, recipe.styles) == (None, config, ())
+    assert not any(recipe.files.values())
 
 
 def test_a_file_that_is_called_like_a_word_is_a_file(tmp_path: Path, narrow_parameters: Parameters):
     (tmp_path / "noise").write_bytes(b"x")
     config = dataclasses.replace(CONFIG, init=str(tmp_path / "noise"))
     recipe = manifests.recipe(tmp_path / "noise", (), config, narrow_parameters)
-    assert recipe.init == File("noise", sha256(b"x")) and recipe.config.init == "noise"
+    assert recipe.files["init"] == (File("noise", sha256(b"x")),) and recipe.config.init == "noise"
 
 
 def test_the_outcome_is_that_of_the_result(made: Manifest, result: Result):
@@ -167,6 +172,9 @@ VALUES = {
     "style_weight": st.floats(0.1, 1e300),
     "tv_weight": st.floats(0, 1e-300),
     "learning_rate": st.floats(5e-324, 1e308),
+    "style_scale": st.floats(0.1, 10) | st.lists(st.floats(0.1, 10), min_size=1, max_size=4).map(tuple),
+    "style_weights": st.lists(st.floats(0.1, 1e9), max_size=4).map(tuple),
+    "colour": st.sampled_from(["style", "match", "luminance", "after"]),
     "pooling": st.sampled_from(["avg", "max"]),
     "padding": st.sampled_from(["zeros", "circular", "reflect", "replicate"]),
     "style_layers": st.lists(st.text(max_size=20), min_size=1, max_size=16, unique=True).map(tuple),
@@ -177,7 +185,9 @@ VALUES = {
 @settings(max_examples=100, deadline=None)
 def test_any_config_comes_back(made: Manifest, values: dict[str, Any]):
     config = TransferConfig(**values)
-    recipe = made.recipe._replace(config=config, init=None, weights=made.recipe.weights._replace(file=None))
+    recipe = made.recipe._replace(
+        config=config, files=dict.fromkeys(made.recipe.files, ()), weights=made.recipe.weights._replace(file=None)
+    )
     assert decode(encode(made._replace(recipe=recipe)), "a.png").recipe.config == config
 
 
@@ -221,7 +231,7 @@ NO_NAMES = ["../c.png", "/etc/passwd", "a/b", "a/", "..", ".", "", "a\\b", "C:c.
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-@pytest.mark.parametrize("way", ["content.name", "styles.1.name", "init.name", "weights.file"])
+@pytest.mark.parametrize("way", ["content.name", "styles.1.name", "files.init.0.name", "weights.file"])
 def test_a_name_that_leads_elsewhere_is_refused(made: Manifest, way: str, name: str):
     assert "it should be " in refusal(with_value(made, f"recipe.{way}", name))
 
@@ -255,7 +265,13 @@ def test_a_name_that_leads_elsewhere_is_refused(made: Manifest, way: str, name: 
         ("recipe.content.sha256", "0" * 63, "it should be a SHA-256 in hexadecimal"),
         ("recipe.content.sha256", "0" * 64 + "\n", "it should be a SHA-256 in hexadecimal"),
         ("recipe.content.sha256", 0, "recipe.content.sha256 is 0; it should be a SHA-256 in hexadecimal"),
-        ("recipe.init", None, "recipe.config.init is 'first.png', and recipe.init does not say which file that is"),
+        ("recipe.files.init", [], "recipe.config.init is 'first.png', and recipe.files does not say which files"),
+        (
+            "recipe.files.content_masks",
+            [],
+            "recipe.config.content_masks is ('m.png', 't.jpg'), and recipe.files does not",
+        ),
+        ("recipe.files.weights", [], "recipe.files has 'weights', which this version of stylejax does not know"),
         ("recipe.weights.file", None, "recipe.config.weights is 'net.h5', and recipe.weights does not say which"),
         ("recipe.weights.network", "vgg11", "recipe.weights.network is 'vgg11'; it should be one of vgg19, vgg16"),
         ("recipe.weights.source", "\x1b[2J", "recipe.weights.source is '\\x1b[2J'; it should be a line of text"),
@@ -306,10 +322,24 @@ def test_numbers_that_overflow_are_not_finite(made: Manifest):
 
 def test_whatever_is_missing_is_missed(made: Manifest):
     tree = json.loads(encode(made))
-    free = ("versions", "device", "machine", "content", "style", "styles", "content_layers", "style_layers")
+    free = (
+        "versions",
+        "device",
+        "machine",
+        "content",
+        "style",
+        "styles",
+        "content_layers",
+        "style_layers",
+        "content_masks",
+    )
     for way in leaves(tree):
         # What is named freely may be there or not.
-        if way and not (len(way) > 2 and way[-2] in free and way[1] != "content") and way[1:2] != ("styles",):
+        if (
+            way
+            and not (len(way) > 2 and way[-2] in free and way[1] != "content")
+            and way[1:2] not in [("styles",), ("files",)]
+        ):
             line = refusal(json.dumps(changed(tree, way, lambda inner, key: inner.pop(key))))
             assert f"{'.'.join(way)} is missing" in line or way == ("format",)
 

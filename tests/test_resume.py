@@ -31,11 +31,13 @@ PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax';
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A content, a style, a narrow network, and the picture of a run that was never interrupted."""
+    """A content, a style, a mask, a narrow network, and the picture of a run that was never interrupted."""
     folder = tmp_path_factory.mktemp("runs")
     generator = np.random.default_rng(0)
     for name, shape in (("c.png", (40, 48, 3)), ("s.png", (36, 33, 3))):
         Pillow.fromarray(generator.integers(0, 256, shape, np.uint8)).save(folder / name)
+    mask = Pillow.linear_gradient("L").resize((48, 40))
+    mask.save(folder / "m.png")
     save_parameters(folder / "narrow.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
     assert ended(process(folder, *words(folder, "whole.png")))[0] == 0
     return folder
@@ -44,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(folder: Path, out: str, steps: int = 60, *more: str) -> list[str]:
     files = [str(folder / name) for name in ("c.png", "s.png")]
     options = ["--weights", str(folder / "narrow.h5"), "--size", "48", "--scales", "24,32", "--steps", str(steps)]
+    options += ["--content-masks", str(folder / "m.png")]
     return ["transfer", *files, "-o", str(folder / out), *options, *more]
 
 

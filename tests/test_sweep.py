@@ -149,7 +149,7 @@ def test_what_changes_shapes_makes_a_group(row: Any):
 
 def test_targets_are_computed_once(row: Any, networks: Any, monkeypatch: pytest.MonkeyPatch):
     """At each scale one content and two styles, for eight rows; and the network is built once, for another group too."""
-    counts = {"content_at": 0, "grams_at": 0, "build_vgg": 0}
+    counts = {"content_at": 0, "style_at": 0, "build_vgg": 0}
 
     def counted(name: str) -> Any:
         original = getattr(engine, name)
@@ -165,7 +165,7 @@ def test_targets_are_computed_once(row: Any, networks: Any, monkeypatch: pytest.
     rows = [row(i, seed=i, init="noise", style=("s.png", "t.png")[i % 2], steps=2) for i in range(8)]
     rows.append(row(8, style_layers=("conv1_1",), steps=1))
     assert len(list(paint(rows, networks))) == 9
-    assert counts == {"content_at": 2 + 1, "grams_at": 4 + 1, "build_vgg": 1}
+    assert counts == {"content_at": 2 + 1, "style_at": 4 + 1, "build_vgg": 1}
 
 
 def test_a_broken_row_fails_alone(row: Any, networks: Any):

@@ -1,0 +1,97 @@
+"""Whose colours a picture has: closed forms, and few-line oracles of the papers' formulas."""
+
+import numpy as np
+import pytest
+from conftest import picture
+from scipy.linalg import sqrtm
+
+from stylejax import colours
+from stylejax.colours import match_colours, match_luma
+
+WAYS = ("match", "match-pca", "match-cholesky")
+
+
+@pytest.fixture
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    """Two pictures of different sizes whose channels are correlated and have means of their own."""
+    mix = np.array([[0.5, 0.2, 0.1], [0.1, 0.6, 0.2], [0.3, 0.1, 0.4]])
+    one, other = picture(np.random.default_rng(1), 40, 48), picture(np.random.default_rng(2), 36, 33)
+    return (one @ mix).astype(np.float32), (0.2 + 0.7 * other @ mix.T).astype(np.float32)
+
+
+def statistics(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    pixels = image.reshape(-1, 3).astype(np.float64)
+    return pixels.mean(0), np.cov(pixels.T, bias=True)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_matched_picture_has_the_mean_and_covariance_of_the_other(pair, how):
+    style, content = pair
+    matched = match_colours(style, content, how)
+    assert matched.shape == style.shape and matched.dtype == np.float32
+    for found, expected in zip(statistics(matched), statistics(content), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_three_ways_are_those_of_the_papers(pair):
+    """SciPy's matrix square root on the covariances as they are."""
+    style, content = pair
+    (mean_s, s), (mean_c, c) = statistics(style), statistics(content)
+    lower_c, lower_s, root = np.linalg.cholesky(c), np.linalg.cholesky(s), sqrtm(s).real
+    inverse = np.linalg.inv(root)
+    ways = {
+        "match-cholesky": lower_c @ np.linalg.inv(lower_s),
+        "match-pca": sqrtm(c).real @ inverse,
+        "match": inverse @ sqrtm(root @ c @ root).real @ inverse,
+    }
+    for how, a in ways.items():
+        expected = (style - mean_s) @ a.T + mean_c
+        np.testing.assert_allclose(match_colours(style, content, how), expected, atol=2e-5)
+
+
+def test_the_symmetric_way_moves_colours_least(pair):
+    moved = {how: np.mean((match_colours(*pair, how) - pair[0]) ** 2) for how in WAYS}
+    assert moved["match"] < min(moved["match-pca"], moved["match-cholesky"])
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_pictures_without_colours_do_no_harm(pair, how):
+    """Of a grey or flat style nothing is blown up; of a grey content, the style becomes grey."""
+    style, content = pair
+    grey = np.repeat(style.mean(-1, keepdims=True), 3, -1)
+    for odd in (grey, np.full_like(style, 0.5)):
+        assert np.abs(match_colours(odd, content, how)).max() < 3
+    greyed = match_colours(style, grey, how)
+    assert np.ptp(greyed, -1).max() < 1e-4
+
+
+def test_luma_is_matched_in_mean_and_deviation(pair):
+    tone, reference = (image @ [0.299, 0.587, 0.114] for image in pair)
+    matched = match_luma(tone.astype(np.float32), reference.astype(np.float32))
+    np.testing.assert_allclose((matched.mean(), matched.std()), (reference.mean(), reference.std()), rtol=1e-5)
+    assert np.isfinite(match_luma(np.zeros((4, 4), np.float32), np.eye(3, dtype=np.float32))).all()
+
+
+@pytest.mark.parametrize("colour", ["luminance", "after"])
+def test_a_picture_has_the_chroma_of_the_content_and_the_luma_of_the_result(pair, colour):
+    """In YIQ by NTSC's matrix."""
+    yiq = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+    image, content = pair[0][:30, :30], pair[1][:30, :30]
+    found = colours.after(colour, image, content) @ yiq.T
+    np.testing.assert_allclose(found[..., 0], image @ yiq[0], atol=1e-6)
+    np.testing.assert_allclose(found[..., 1:], content @ yiq[1:].T, atol=1e-5)
+
+
+def test_luminance_gives_the_network_greys_of_the_content_s_range(pair):
+    content, styles = colours.before("luminance", pair[0], [pair[1]])
+    for image in (content, *styles):
+        assert (image == image[..., :1]).all()
+    np.testing.assert_allclose(content[..., 0], pair[0] @ [0.299, 0.587, 0.114], atol=1e-6)
+    np.testing.assert_allclose(styles[0].std(), content.std(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("colour", ["style", "after"])
+def test_otherwise_nothing_is_changed_before(pair, colour):
+    content, styles = colours.before(colour, pair[0], [pair[1]])
+    assert content is pair[0] and styles[0] is pair[1]
+    assert colours.after("style", pair[0], pair[0]) is pair[0]
