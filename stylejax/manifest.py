@@ -13,14 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import UInt8
-
 from stylejax import strict_json as strict
 from stylejax.checkpoint import parameters_hash
-from stylejax.config import FIRST_IMAGES, TransferConfig
+from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.images import levels, write_atomically
+from stylejax.images import Pixels, levels, write_atomically
 from stylejax.machine import environment
 from stylejax.picture_text import LARGEST, read_text
 from stylejax.sources import DOWNLOADS
@@ -61,7 +58,8 @@ class Recipe(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came out: losses by layer before their weights, what it took, and SHA-256 of the pixels, rows of RGB in 8 bits."""
+    """What came out: losses by layer before their weights, what it took, and SHA-256 of the pixels, rows of RGB in 8 bits, or
+    in 16 of which the lower come first."""
 
     loss: float | None
     losses: dict[str, Any]
@@ -83,7 +81,7 @@ class Manifest(NamedTuple):
 
 def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parameters: Parameters) -> Recipe:
     """What the run of these files is made of, on this machine."""
-    init = None if config.init in FIRST_IMAGES else file_of(Path(config.init))
+    init = None if config.first_images() else file_of(Path(config.init))
     file = None if config.weights in NETWORKS else plain_name(Path(config.weights))
     named = dataclasses.replace(config, init=init.name if init else config.init, weights=file or config.weights)
     source = re.sub(r"\S*[/\\]", "", parameters.source)
@@ -91,12 +89,12 @@ def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parame
     return Recipe(named, file_of(content), tuple(file_of(path) for path in styles), init, weights, environment())
 
 
-def outcome(result: Result, seconds: float) -> Outcome:
-    """What the run gave."""
+def outcome(result: Result, seconds: float, bits: int = 8) -> Outcome:
+    """What the run gave, in a file of so many bits."""
     h, w = result.image.shape[:2]
     losses = strict.plain(result.terms)
     counts = (result.steps, result.evaluations, result.stopped, round(seconds, 3))
-    return Outcome(strict.plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image)))
+    return Outcome(strict.plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image, bits)))
 
 
 def file_of(path: Path) -> File:
@@ -113,9 +111,10 @@ def plain_name(path: Path) -> str:
     return "_" if name in ("", ".", "..") else name
 
 
-def pixels_hash(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+def pixels_hash(pixels: Pixels) -> str:
     """SHA-256 of the pixels, row by row."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    little = pixels.astype(pixels.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.tobytes()).hexdigest()
 
 
 def embedded(manifest: Manifest) -> str:
@@ -195,7 +194,7 @@ def _recipe(**fields: Any) -> Recipe:
     """A name of a file and its entry are there together, or neither is."""
     made_of = Recipe(**fields)
     config, init, weights = made_of.config, made_of.init, made_of.weights
-    if init is None and config.init not in FIRST_IMAGES:
+    if init is None and not config.first_images():
         raise InputError(f"recipe.config.init is {config.init!r}, and recipe.init does not say which file that is")
     if weights.file is None and config.weights not in NETWORKS:
         raise InputError(

@@ -5,23 +5,35 @@ without a new compilation. Which layers count is the set of names in the targets
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
+from stylejax.gaussian import Moments, moments, target_of, wasserstein_loss
 from stylejax.losses import Mean, correlations, gram_matrix, squared_error, style_loss, variations
 from stylejax.parameterize import Encoded, decode
-from stylejax.types import ByLayer, Features, GramMatrices, Image, Network, Scalar
+from stylejax.types import ByLayer, FeatureMap, Features, GramMatrix, Image, Network, Scalar
+
+Statistic: TypeAlias = Literal["gram", "wasserstein"]
+
+StyleTarget: TypeAlias = GramMatrix | Moments
+"""What a layer's style is compared by is what its target is: Gram matrices, or Gaussians."""
+
+StyleTargets: TypeAlias = dict[str, StyleTarget]
 
 
 class Targets(NamedTuple):
-    """What the image should have: responses of the content image, Gram matrices of the style, each by layer."""
+    """What the image should have: responses of the content image and statistics of the style, each by layer; and which of
+    the functions in `losses` measures its variations."""
 
     content: Features
-    style: GramMatrices
+    style: StyleTargets
+    variations: Partial = Partial(variations)
 
 
 class Terms(NamedTuple):
@@ -45,14 +57,19 @@ def content_targets(vgg: Network, content: Image, layers: Iterable[str]) -> Feat
     return vgg(content, tuple(layers))
 
 
-def style_targets(vgg: Network, style: Image, layers: Iterable[str]) -> GramMatrices:
-    """A of eq. 4 for each layer. It does not depend on the size of the style image."""
-    return {name: gram_matrix(f) for name, f in vgg(style, tuple(layers)).items()}
+def style_targets(vgg: Network, style: Image, layers: Iterable[str], statistic: Statistic = "gram") -> StyleTargets:
+    """A of eq. 4 for each layer, or its `Moments`. It does not depend on the size of the style image."""
+    features = vgg(style, tuple(layers))
+    if statistic == "gram":
+        return {name: gram_matrix(f) for name, f in features.items()}
+    return {name: target_of(moments(f).value) for name, f in features.items()}
 
 
-def blend(targets: Sequence[GramMatrices]) -> GramMatrices:
-    """The mean of several styles' Gram matrices: the minimum of the sum of their style losses."""
-    return jax.tree.map(lambda *grams: sum(grams) / len(grams), *targets)
+def blend(targets: Sequence[StyleTargets]) -> StyleTargets:
+    """The mean of several styles' Gram matrices: the minimum of the sum of their style losses. Of Gaussians, the one with the
+    mean of their moments."""
+    mean = jax.tree.map(lambda *grams: sum(grams) / len(grams), *targets)
+    return {name: target_of(t.products) if isinstance(t, Moments) else t for name, t in mean.items()}
 
 
 def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
@@ -71,8 +88,8 @@ def measure(image: Image, vgg: Network, targets: Targets) -> Measures:
     features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
     return Measures(
         content={name: squared_error(features[name], p) for name, p in targets.content.items()},
-        style={name: correlations(features[name]) for name in targets.style},
-        tv=variations(image),
+        style={name: _statistic(features[name], target) for name, target in targets.style.items()},
+        tv=targets.variations(image),
     )
 
 
@@ -80,9 +97,18 @@ def terms_of(measures: Measures, targets: Targets) -> Terms:
     """The losses, from measures of the whole picture."""
     return Terms(
         content={name: 0.5 * error.value for name, error in measures.content.items()},
-        style={name: style_loss(gram.value, targets.style[name]) for name, gram in measures.style.items()},
+        style={name: style_error(mean.value, targets.style[name]) for name, mean in measures.style.items()},
         tv=sum((v.value for v in measures.tv), jnp.zeros(())),
     )
+
+
+def style_error(value: Float[Array, "_ _"], target: StyleTarget) -> Scalar:
+    """The style loss of a layer from the mean that was measured; from zeros, that of an image without any response."""
+    return wasserstein_loss(value, target) if isinstance(target, Moments) else style_loss(value, target)
+
+
+def _statistic(features: FeatureMap, target: StyleTarget) -> Mean:
+    return moments(features) if isinstance(target, Moments) else correlations(features)
 
 
 def _check_layers(targets: Targets, weights: Terms) -> None:

@@ -109,10 +109,12 @@ def check_run(
     do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
     if config.style_weight and not styles:
         raise InputError("no style image was given; give one, or --style-weight 0")
-    if config.init == "style" and not styles:
-        raise InputError("--init is 'style', and no style image was given; begin with content, noise or a FILE")
-    content_layers = tuple(canonical_layer(name, network) for name in config.content_layers)
-    style_layers = tuple(canonical_layer(name, network) for name in config.style_layers)
+    if "style" in config.first_images() and not styles:
+        raise InputError(
+            f"--init is {config.init!r}, and no style image was given; begin with content, noise or a FILE"
+        )
+    content_layers = tuple(_canonical(entry, network) for entry in config.content_layers)
+    style_layers = tuple(_canonical(entry, network) for entry in config.style_layers)
     config = dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers if styles else ())
     layers = layers_of(config)
     least = smallest_side(layers)
@@ -127,6 +129,11 @@ def check_run(
     return config
 
 
+def _canonical(entry: str, network: str) -> str:
+    name, colon, weight = entry.partition(":")
+    return canonical_layer(name, network) + colon + weight
+
+
 def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
     """The optimizer of a config, with no more memory than `steps` can fill."""
     history = min(config.history, steps)
@@ -136,7 +143,13 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
         case "lbfgs-zoom":
             return lbfgs_zoom(history)
         case _:
-            return adam(config.learning_rate)
+            return adam(config.learning_rate, config.average)
+
+
+def picture_of(config: TransferConfig, content: tuple[int, ...], checkpoint: Checkpoint) -> Picture:
+    """The picture as far as it is, in the size of the result; `content` is the shape of the content."""
+    image = np.clip(np.asarray(decode(minimizer_of(config, 1).result(checkpoint.run.state))), 0, 1)
+    return resize(image, *content_size(config, content, config.size)).clip(0, 1)
 
 
 def _coarse_to_fine(
@@ -153,7 +166,7 @@ def _coarse_to_fine(
             image = first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
             image = encode(jnp.asarray(image), config.parameterization)
         targets = targets_at(content, styles, vgg, config, side)
-        args = (vgg, targets, loss_weights(config, targets))
+        args = (vgg, targets, loss_weights(config, targets, h * w))
         minimizer = minimizer_of(config, steps)
         solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
         image = np.clip(np.asarray(decode(solution.params)), 0, 1)

@@ -12,9 +12,12 @@ LEVELS = (
     ("types", "errors", "config"),
     (
         "images",
+        "deep_colour",
+        "film",
         "winograd",
         "vgg",
         "losses",
+        "gaussian",
         "matlab",
         "memory",
         "curvature",
@@ -40,6 +43,7 @@ LEVELS = (
     ),
     (
         "cli_words",
+        "cli_watch",
         "cli_run",
         "cli_features",
         "cli_resume",
