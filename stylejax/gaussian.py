@@ -19,6 +19,9 @@ ITERATIONS = 16
 """Of Newton and Schulz. Each lets a root be seen that is smaller by a third: down to 1/650 of the largest. More would let
 the rounding of float32 grow, which makes eigenvalues of zero negative."""
 
+ROUNDING = 8
+"""Of a covariance, in units of the last place of the responses' mean square."""
+
 
 class Moments(NamedTuple):
     """What a style should have: the means over positions of all products of its N channels and a channel of ones, that is
@@ -77,6 +80,8 @@ root_trace.defvjp(_root_trace_forward, _root_trace_backward)
 
 
 def _gaussian(products: Float[Array, "_ _"]) -> tuple[Float[Array, " _"], GramMatrix]:
-    """Mean and covariance."""
-    mean = products[:-1, -1]
-    return mean, products[:-1, :-1] - jnp.outer(mean, mean)
+    """Mean and covariance. The difference of two large numbers has their rounding, and with it negative eigenvalues, which no
+    covariance has: as much is added to its diagonal."""
+    mean, second = products[:-1, -1], products[:-1, :-1]
+    rounding = ROUNDING * jnp.finfo(products.dtype).eps * jnp.trace(second)
+    return mean, second - jnp.outer(mean, mean) + rounding * jnp.eye(mean.size, dtype=products.dtype)

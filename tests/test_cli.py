@@ -177,7 +177,7 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
         ("--scales coarse", "--scales is 'coarse'; it should be auto, 1, or rising sizes up to the size 32"),
         ("--scales 64,16", "--scales is '64,16'; it should be"),
         ("--scales 64", "--scales is '64'; it should be"),
-        ("--preset papre", "unknown preset 'papre' (did you mean 'paper'?): choose one of default, paper"),
+        ("--preset papre", "unknown preset 'papre' (did you mean 'paper'?): choose one of default, fast,"),
         ("--preset", "unknown preset ''"),
         ("--size abc", "Error parsing --size: invalid literal"),
         ("--size 3.5", "Error parsing --size: invalid literal"),
@@ -552,6 +552,9 @@ CONFIGS = [
     TransferConfig(content_layers=("conv1_1", "relu5_1"), style_layers=("conv3_1",), scales="16,32", size=64),
     TransferConfig(seed=2**62, init="my picture's name.png", weights="a b.h5", pooling="max", optimizer="lbfgs-zoom"),
     preset("paper"),
+    preset("neural-style"),
+    TransferConfig(style_layers=("conv1_1:0.5", "conv2_1"), statistic="wasserstein", tv="isotropic", bits=16),
+    TransferConfig(optimizer="adam", average=0.99, init="content+noise:0.3", parameterization="fourier"),
 ]
 
 
