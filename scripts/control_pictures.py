@@ -1,4 +1,4 @@
-"""Makes the README's row of pictures on losses and presets: `python scripts/control_pictures.py`. Needs the extra `pretrained`."""
+"""Makes the README's row on losses and presets: `python scripts/control_pictures.py`. Needs the extra `pretrained`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ ROW: tuple[dict[str, Any], ...] = (
     {"statistic": "wasserstein"},
     {"tv": "squared", "tv_weight": 100.0},
     {"tv": "absolute", "tv_weight": 3.0},
-    {"preset": "neural-style", "style_weight": 3e6, "steps": 200},
+    {"preset": "neural-style", "style_weight": 3e6, "steps": 120},
 )
 """From left to right; the last has the style weight of a network of torchvision."""
 
@@ -26,9 +26,9 @@ class Row:
 
     out: Path = Path(__file__).parent.parent / "docs" / "control.jpg"
     """The file to write."""
-    size: int = 224
+    size: int = 192
     """Longest side of each picture."""
-    steps: int = 120
+    steps: int = 80
     """Steps of each."""
 
 

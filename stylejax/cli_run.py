@@ -63,7 +63,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 
         deterministic()
     start_jax()
-    from stylejax.cli_watch import Watcher
+    from stylejax.cli_watch import Wanted, Watcher
     from stylejax.images import lay, resize
     from stylejax.manifest import Manifest, embedded, outcome, recipe, write_beside
     from stylejax.progress import RunLog, progress_bar
@@ -83,14 +83,15 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
         checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
     say(explanation)
     vgg = build_vgg(parameters, config.pooling, padding=config.padding)
-    every = files.keeping.checkpoint_every
-    keeper = Keeper(run_file(files.out), made_of, _places(files, config), every, say, before)
-    watcher = Watcher(files, config, content.shape, alpha)
+    kept = files.keeping
+    keeper = Keeper(run_file(files.out), made_of, _places(files, config), kept.checkpoint_every, say, before)
+    wanted = Wanted(files.out, kept.save_every, kept.video, kept.show)
+    watcher = Watcher(wanted, config, content.shape, alpha)
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
         start = plain(made_of)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
         with (
-            progress_bar(picture=watcher.picture if watcher.shows else None) as bar,
+            progress_bar(picture=(lambda: watcher.picture) if watcher.shows else None) as bar,
             _graceful_interrupt() as interrupted,
         ):
 

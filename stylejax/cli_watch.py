@@ -1,83 +1,87 @@
 """A picture as it develops: in its own file, in the terminal, and as a film."""
 
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from stylejax.cli_words import say
+from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.text import Text
 
-    from stylejax.cli_run import Files
-    from stylejax.config import TransferConfig
     from stylejax.images import Alpha, Picture
     from stylejax.transfer import Checkpoint
 
 SECONDS = 2.0
-"""Between two pictures in the terminal: enlarging one takes a moment, too."""
+"""Between two pictures in the terminal, for each takes a moment."""
+
+
+class Wanted(NamedTuple):
+    """The file `out` every so many steps, a film, the picture in the terminal."""
+
+    out: Path
+    save_every: int
+    video: Path | None
+    show: bool
 
 
 class Watcher:
-    """Sees each checkpoint, and makes a picture of it if somebody wants one. What a full disk does not take stops nothing."""
+    """Sees each checkpoint of a run on a content of that shape and alpha, and makes a picture of it where one is wanted. What a
+    full disk does not take stops nothing."""
 
-    def __init__(self, files: "Files", config: "TransferConfig", shape: tuple[int, ...], alpha: "Alpha | None"):
+    def __init__(self, wanted: Wanted, config: TransferConfig, shape: tuple[int, ...], alpha: "Alpha | None"):
         from stylejax.film import Film
         from stylejax.progress import shows_colours
 
-        self.files, self.config, self.shape, self.alpha = files, config, shape, alpha
-        self.film = Film(config.steps) if files.keeping.video else None
-        self.saved, self.shown, self.seen = 0, 0.0, None
-        self.shows = files.keeping.show and shows_colours()
-        if files.keeping.show and not self.shows:
+        self.wanted, self.config, self.shape, self.alpha = wanted, config, shape, alpha
+        self.film = Film(config.steps)
+        self.saved, self.shown = 0, 0.0
+        self.picture: Text | None = None
+        self.shows = wanted.show and shows_colours()
+        if wanted.show and not self.shows:
             say("note: --show needs a terminal of 24-bit colour (COLORTERM=truecolor); nothing is shown")
 
     def __call__(self, checkpoint: "Checkpoint") -> None:
         """Between two steps."""
-        import time
-
-        every, step = self.files.keeping.save_every, checkpoint.steps
-        wanted: list[Callable[[Picture], Any]] = []
+        every, step = self.wanted.save_every, checkpoint.steps
+        takers: list[Callable[[int, Picture], None]] = []
         if every and step - self.saved >= every and step < self.config.steps:
-            wanted.append(lambda image: self._save(step, image))
-        if self.film and self.film.is_due(step):
-            wanted.append(lambda image: self.film.add(step, image))  # type: ignore[union-attr]
-        if self.shows and time.monotonic() - self.shown > SECONDS:
-            wanted.append(self._show)
-        if wanted:
+            takers.append(self._save)
+        if self.wanted.video and self.film.is_due(step):
+            takers.append(self.film.add)
+        if self.shows and time.monotonic() - self.shown >= SECONDS:
+            takers.append(self._show)
+        if takers:
             from stylejax.transfer import picture_of
 
             image = picture_of(self.config, self.shape, checkpoint)
-            for take in wanted:
-                take(image)
-
-    def picture(self) -> "Text | None":
-        """What the terminal shows."""
-        return self.seen
+            for take in takers:
+                take(step, image)
 
     def end(self, step: int, image: "Picture") -> None:
         """Writes the film, whose last frame is the picture itself."""
-        if self.film and self.files.keeping.video:
-            self.film.add(step, image)
-            try:
-                self.film.write(self.files.keeping.video)
-            except InputError as error:
-                say(f"note: there is no video: {error}")
+        if not self.wanted.video:
+            return
+        self.film.add(step, image)
+        try:
+            self.film.write(self.wanted.video)
+        except InputError as error:
+            say(f"note: there is no video: {error}")
 
     def _save(self, step: int, image: "Picture") -> None:
         from stylejax.images import lay, write_image
 
-        image, alpha = lay(image, self.alpha, self.files.out)
+        image, alpha = lay(image, self.alpha, self.wanted.out)
         try:
-            write_image(self.files.out, image, alpha=alpha, bits=self.config.bits)
+            write_image(self.wanted.out, image, alpha=alpha, bits=self.config.bits)
         except InputError as error:
             say(f"note: the picture was not saved at step {step}, and the run goes on: {error}")
         self.saved = step
 
-    def _show(self, image: "Picture") -> None:
-        import time
-
+    def _show(self, step: int, image: "Picture") -> None:
         from stylejax.progress import half_blocks
 
-        self.seen, self.shown = half_blocks(image), time.monotonic()
+        self.picture, self.shown = half_blocks(image), time.monotonic()

@@ -145,6 +145,8 @@ def test_a_terminal_shows_the_picture(studio, monkeypatch, capsys):
     monkeypatch.setattr("stylejax.cli_watch.SECONDS", 0.0)
     shown = []
     show = Watcher._show
-    monkeypatch.setattr(Watcher, "_show", lambda self, image: (show(self, image), shown.append(self.picture())))
+    monkeypatch.setattr(
+        Watcher, "_show", lambda self, step, image: (show(self, step, image), shown.append(self.picture))
+    )
     assert main([*RUN, "--show"]) == 0
     assert len(shown) == 8 and all(re.search("▀", text.plain) for text in shown)
