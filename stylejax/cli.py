@@ -31,7 +31,10 @@ GROUPS = {"reconstruct": cli_reconstruct, "weights": cli_weights}
 
 def _presets() -> str:
     """The help on presets: what each is for, and which options it stands for."""
-    lines = [f"{name}: {' '.join([SAID[name], *options_of(config)])}." for name, config in PRESETS.items()]
+    sets = {
+        name: f" ({shlex.join(options_of(config))})" if options_of(config) else "" for name, config in PRESETS.items()
+    }
+    lines = [f"{name}: {SAID[name]}{sets[name]}." for name in PRESETS]
     return " ".join(["Where the defaults of the other options come from.", *lines])
 
 

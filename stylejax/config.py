@@ -220,9 +220,9 @@ images go from 0 to 255: of the port's weight of total variation, 0.001, that ma
 
 SAID: dict[str, str] = {
     "default": "one good picture",
-    "fast": "a picture in less than a minute on two cores",
-    "quality": "the best picture in reasonable time",
-    "print": "large, with a short memory",
+    "fast": "a first look, small and soon",
+    "quality": "a picture to keep, larger and with more steps",
+    "print": "large, with a short memory of steps",
     "paper": "equations 1 to 7 as printed, from white noise",
     "gatys2016": "the authors' later program",
     "neural-style": "Johnson's program and its PyTorch port",

@@ -89,6 +89,6 @@ def test_help_says_what_each_preset_is_for_and_sets(capsys, monkeypatch):
     said = " ".join(capsys.readouterr().out.split())
     for name, sentence in SAID.items():
         assert f"{name}: {sentence}" in said
-    assert "print: large, with a short memory --size 2048" in said
+    assert "print: large, with a short memory of steps (--size 2048" in said
     assert SAID.keys() == PRESETS.keys()
     assert parse(["transfer", "c", "s", "-o", "o.png", "--preset", "neural-style"]).config == preset("neural-style")
