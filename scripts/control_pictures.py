@@ -15,9 +15,9 @@ ROW: tuple[dict[str, Any], ...] = (
     {"statistic": "wasserstein"},
     {"tv": "squared", "tv_weight": 100.0},
     {"tv": "absolute", "tv_weight": 3.0},
-    {"preset": "neural-style", "style_weight": 3e6, "steps": 120},
+    {"preset": "neural-style", "style_weight": 3e5, "steps": 120},
 )
-"""From left to right; the last has the style weight of a network of torchvision."""
+"""From left to right; the last has a style weight for a network of torchvision's scale."""
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,8 @@ style, and β is chosen by looking.
 
 `gatys2016` is the authors' own program in PyTorch, at its first size; `neural-style` is Johnson's in its PyTorch port. Their
 images go from 0 to 255: of the port's weight of total variation, 0.001, that makes 0.255, and of its learning rate of 10 a
-255th. Deviation: the port starts from the mean colour of ImageNet, not from grey."""
+255th. Their other weights are for networks of Caffe's scale, such as Keras' files.
+Deviation: the port starts from the mean colour of ImageNet, not from grey."""
 
 SAID: dict[str, str] = {
     "default": "one good picture",
