@@ -8,10 +8,15 @@ from .convert import read_foreign as read_foreign
 from .errors import InputError as InputError
 from .features import feature_maps as feature_maps
 from .features import maximize as maximize
+from .gaussian import moments as moments
+from .gaussian import wasserstein_loss as wasserstein_loss
 from .images import read_image as read_image
+from .images import read_picture as read_picture
 from .images import write_image as write_image
+from .losses import absolute_variations as absolute_variations
 from .losses import content_loss as content_loss
 from .losses import gram_matrix as gram_matrix
+from .losses import isotropic_variations as isotropic_variations
 from .losses import style_loss as style_loss
 from .losses import total_variation as total_variation
 from .objective import Targets as Targets
@@ -34,6 +39,7 @@ from .regions import read_mask as read_mask
 from .sources import resolve as resolve
 from .sweep import sweep as sweep
 from .transfer import Result as Result
+from .transfer import picture_of as picture_of
 from .transfer import transfer as transfer
 from .vgg import VGG as VGG
 from .vgg import build_vgg as build_vgg

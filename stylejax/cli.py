@@ -22,7 +22,7 @@ from stylejax.cli_resume import Resume
 from stylejax.cli_run import INTERRUPTED, Files, Keeping, options_of, run_transfer, say
 from stylejax.cli_sweep import Sweep
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
-from stylejax.config import TransferConfig, preset
+from stylejax.config import PRESETS, SAID, TransferConfig, preset
 from stylejax.errors import InputError
 
 FAULT, CLOSED = 2, 141
@@ -30,6 +30,15 @@ FAULT, CLOSED = 2, 141
 
 GROUPS = {"reconstruct": cli_reconstruct, "weights": cli_weights}
 """Verbs with verbs of their own."""
+
+
+def _presets() -> str:
+    """The help on presets: what each is for, and which options it stands for."""
+    sets = {
+        name: f" ({shlex.join(options_of(config))})" if options_of(config) else "" for name, config in PRESETS.items()
+    }
+    lines = [f"{name}: {SAID[name]}{sets[name]}." for name in PRESETS]
+    return " ".join(["Where the defaults of the other options come from.", *lines])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +51,9 @@ class Transfer:
     """One or more pictures whose colours, strokes and shapes are taken on."""
     out: Annotated[Path, arg(aliases=["-o"])]
     """The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name."""
-    preset: Literal["default", "paper"] = "default"
-    """Where the defaults of the other options come from; paper is equations 1 to 7 as printed, from white noise."""
+    preset: Annotated[
+        Literal["default", "fast", "quality", "print", "paper", "gatys2016", "neural-style"], arg(help=_presets())
+    ] = "default"
     config: OmitArgPrefixes[TransferConfig] = TransferConfig()
     keeping: OmitArgPrefixes[Keeping] = Keeping()
 

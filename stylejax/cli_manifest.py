@@ -12,7 +12,7 @@ from stylejax.cli_words import asking
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from stylejax.images import Picture
+    from stylejax.images import Alpha, Picture
     from stylejax.manifest import Manifest, Recipe
     from stylejax.repeat import Inputs
 
@@ -82,18 +82,20 @@ class Verify:
 
     def __call__(self) -> int:
         """One line, on standard output."""
-        from stylejax.images import levels, read_image
+        from stylejax.images import lay, levels, read_picture
         from stylejax.manifest import read
         from stylejax.repeat import is_as_made, is_lossless
 
-        manifest, pixels = read(self.picture), levels(read_image(self.picture))
+        manifest = read(self.picture)
+        pixels = levels(read_picture(self.picture, flatten=False)[0], manifest.recipe.config.bits)
         if not is_as_made(pixels, manifest, is_lossless(self.picture)):
             print(f"{self.picture}: changed since it was made; its pixels are not those that its manifest tells of")
             return DIFFERENT
         determined(manifest.recipe)
         start_jax()
-        image = _repeat(manifest, _inputs(manifest, self.picture, self.named))
-        return _compare(self.picture, pixels, image, manifest)
+        inputs = _inputs(manifest, self.picture, self.named)
+        image, alpha = lay(_repeat(manifest, inputs), read_picture(inputs.content)[1], self.picture)
+        return _compare(self.picture, pixels, image, alpha, manifest)
 
 
 def _inputs(manifest: "Manifest", picture: Path, named: Named) -> "Inputs":
@@ -145,32 +147,33 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
         return transfer(content, styles, masks=masks, vgg=vgg, config=config, callback=watch).image
 
 
-def _compare(picture: Path, pixels: Any, image: "Picture", manifest: "Manifest") -> int:
+def _compare(picture: Path, pixels: Any, image: "Picture", alpha: "Alpha | None", manifest: "Manifest") -> int:
     """The pixels of the picture with those of the repeat, both as a file of that kind keeps them."""
-    from stylejax.images import levels, read_image, write_image
+    from stylejax.images import levels, read_picture, write_image
     from stylejax.machine import differences, environment
     from stylejax.manifest import pixels_hash
     from stylejax.repeat import difference
 
+    bits = manifest.recipe.config.bits
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / f"repeat{picture.suffix}"
-        write_image(again, image)
-        repeated = levels(read_image(again))
+        write_image(again, image, alpha=alpha, bits=bits)
+        repeated = levels(read_picture(again, flatten=False)[0], bits)
     changed = differences(manifest.recipe.environment, environment())
     here = f"here {', '.join(changed)}" if changed else "nothing that the manifest records is different here"
-    proven = pixels_hash(levels(image)) == manifest.outcome.sha256
+    proven = pixels_hash(levels(image, bits)) == manifest.outcome.sha256
     apart = difference(pixels, repeated) if repeated.shape == pixels.shape else None
     if apart and apart.most == 0 and proven:
         print(f"{picture}: the repeat is the same bit for bit{f'; {here}' if changed else ''}")
         return DONE
-    print(f"{picture}: the repeat differs: {_how_far(apart, proven)}; {here}")
+    print(f"{picture}: the repeat differs: {_how_far(apart, proven, 2**bits - 1)}; {here}")
     return DIFFERENT
 
 
-def _how_far(apart: Any, proven: bool) -> str:
+def _how_far(apart: Any, proven: bool, most: int) -> str:
     if apart is None:
         return "it has another size"
-    far = f"at most {apart.most} of 255 levels, {apart.mean:.2g} on average, {apart.share:.2%} of the values"
+    far = f"at most {apart.most} of {most} levels, {apart.mean:.2g} on average, {apart.share:.2%} of the values"
     if proven:
         return f"{far}, though its pixels before they were compressed are the same"
     return far if apart.most else "not in the file, but in its pixels before they were compressed"

@@ -4,7 +4,6 @@ import os
 import secrets
 import shlex
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +12,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylejax.config import FIRST_IMAGES, TransferConfig, files_of, option
+from stylejax.cli_words import say
+from stylejax.config import TransferConfig, files_of, option
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from stylejax.images import Picture
+    from stylejax.images import Alpha, Picture
     from stylejax.regions import Masks
     from stylejax.run_file import Places
     from stylejax.transfer import Checkpoint, Result, Step
@@ -36,6 +36,12 @@ class Keeping:
     every 30 seconds."""
     metadata: bool = True
     """Write into the picture how it was made; the file OUT.json beside it says the same in any case."""
+    save_every: int = 0
+    """Steps between saves of the picture as it develops, in the place of the result; 0 for none."""
+    video: Path | None = None
+    """A file for the picture's development as a film: an animated .webp, or .mp4 with the extra video."""
+    show: bool = False
+    """Show the picture as it develops, in a terminal of 24-bit colour."""
     deterministic: bool = False
     """Have a GPU give the same bits in every run, which costs speed; the CPU does so by itself."""
 
@@ -52,13 +58,14 @@ class Files:
 
 def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
     """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
-    content, styles, masks = _read_inputs(files, config)
+    content, alpha, styles, masks = _read_inputs(files, config)
     if files.keeping.deterministic:
         from stylejax.machine import deterministic
 
         deterministic()
     start_jax()
-    from stylejax.images import resize
+    from stylejax.cli_watch import Wanted, Watcher
+    from stylejax.images import lay, resize
     from stylejax.manifest import Manifest, embedded, outcome, recipe, write_beside
     from stylejax.progress import RunLog, progress_bar
     from stylejax.reconstruct import psnr
@@ -77,12 +84,17 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
         checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
     say(explanation)
     vgg = build_vgg(parameters, config.pooling, padding=config.padding)
-    every = files.keeping.checkpoint_every
-    keeper = Keeper(run_file(files.out), made_of, _places(files, config), every, say, before)
+    kept = files.keeping
+    keeper = Keeper(run_file(files.out), made_of, _places(files, config), kept.checkpoint_every, say, before)
+    wanted = Wanted(files.out, kept.save_every, kept.video, kept.show)
+    watcher = Watcher(wanted, config, content, alpha, masks)
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
         start = plain(made_of)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
-        with progress_bar() as bar, graceful_interrupt() as interrupted:
+        with (
+            progress_bar(picture=(lambda: watcher.picture) if watcher.shows else None) as bar,
+            graceful_interrupt() as interrupted,
+        ):
 
             def watch(step: "Step") -> bool:
                 bar(step)
@@ -91,11 +103,15 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 
             def keep(checkpoint: "Checkpoint") -> None:
                 keeper.keep(checkpoint, now=interrupted())
+                watcher(checkpoint)
 
             options = {"vgg": vgg, "config": config, "callback": watch, "keep": keep, "resume": checkpoint}
             result = transfer(content, styles, masks=masks, **options)
-        manifest = Manifest(made_of, outcome(result, time.perf_counter() - run_log.began))
-        _save(files.out, result.image, embedded(manifest) if files.keeping.metadata else "")
+        watcher.end(result.steps, result.image)
+        image, alpha = lay(result.image, alpha, files.out)
+        result = result._replace(image=image)
+        manifest = Manifest(made_of, outcome(result, time.perf_counter() - run_log.began, config.bits))
+        _save(files.out, image, embedded(manifest) if files.keeping.metadata else "", alpha, config.bits)
         write_beside(files.out, manifest)
         run_log.end(result)
     if not result.stopped:
@@ -105,21 +121,35 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     return _report(result, files, keeper.path if keeper.written else None)
 
 
-def _read_inputs(files: Files, config: TransferConfig) -> "tuple[Picture, list[Picture], Masks]":
-    """The pictures and masks, after all that can be checked without them."""
-    from stylejax.images import check_output, check_writable, read_image
+def _read_inputs(files: Files, config: TransferConfig) -> "tuple[Picture, Alpha | None, list[Picture], Masks]":
+    """The pictures with the content's alpha, and the masks, after all that can be checked without them."""
+    from stylejax.film import check_film
+    from stylejax.images import check_output, check_writable, keeps_alpha, read_image, read_picture
     from stylejax.manifest import beside, check_beside
     from stylejax.regions import read_masks
 
     log = files.keeping.log
-    check_output(files.out)
+    check_output(files.out, config.bits)
     check_beside(files.out)
+    others = (files.content, *files.styles, files.out, beside(files.out), *config_paths(config))
     if log:
         check_writable(log)
-        _check_apart(log, (files.content, *files.styles, files.out, beside(files.out), *config_paths(config)))
-    if config.init not in FIRST_IMAGES:
-        read_image(config.init)
-    return read_image(files.content), [read_image(path) for path in files.styles], read_masks(config)
+        _check_apart("log", log, others)
+    if files.keeping.save_every < 0:
+        raise InputError(f"--save-every is {files.keeping.save_every}; it should be a whole number of 0 or more")
+    if files.keeping.save_every and files.out.resolve() in [
+        path.resolve() for path in (files.content, *files.styles, *config_paths(config))
+    ]:
+        raise InputError(f"--save-every would write over {files.out} while it is needed; name another picture with -o")
+    if files.keeping.video:
+        check_film(files.keeping.video)
+        _check_apart("video", files.keeping.video, (*others, *([log] if log else [])))
+    for path in files_of(config)["init"]:
+        read_image(path)
+    content, alpha = read_picture(files.content)
+    if alpha is not None and not keeps_alpha(files.out):
+        say(f"note: {files.out.suffix} files are opaque: the picture lies on white; PNG, WebP and TIFF keep the alpha")
+    return content, alpha, [read_image(path) for path in files.styles], read_masks(config)
 
 
 def config_paths(config: TransferConfig) -> list[Path]:
@@ -142,25 +172,25 @@ def _places(files: Files, config: TransferConfig) -> "Places":
     return Places(seen(files.content), tuple(seen(style) for style in files.styles), pictures, weights)
 
 
-def _save(out: Path, image: "Picture", text: str) -> None:
+def _save(out: Path, *picture: Any) -> None:
     """Writes the picture or, where that has become impossible since it was checked, elsewhere, and tells the place."""
     from stylejax.images import write_image
 
     try:
-        return write_image(out, image, text)
+        return write_image(out, *picture)
     except InputError as error:
         for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
             other = folder / f"{out.stem}-{secrets.token_hex(4)}{out.suffix}"
-            if _written(other, image, text):
+            if _written(other, *picture):
                 raise InputError(f"{error}; the picture was saved as {other}") from None
         raise
 
 
-def _written(path: Path, image: "Picture", text: str) -> bool:
+def _written(path: Path, *picture: Any) -> bool:
     from stylejax.images import write_image
 
     try:
-        write_image(path, image, text)
+        write_image(path, *picture)
     except InputError:
         return False
     return True
@@ -205,9 +235,9 @@ def graceful_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _check_apart(log: Path, files: Sequence[Path]) -> None:
-    if log.resolve() in [file.resolve() for file in files]:
-        raise InputError(f"can not write the log {log}: it is one of the other files; name another one")
+def _check_apart(what: str, path: Path, files: Sequence[Path]) -> None:
+    if path.resolve() in [file.resolve() for file in files]:
+        raise InputError(f"can not write the {what} {path}: it is one of the other files; name another one")
 
 
 def options_of(chosen: Any) -> list[str]:
@@ -221,8 +251,3 @@ def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [option(name) if value else option(f"no_{name}")]
     return [option(name), ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-
-
-def say(line: str) -> None:
-    """To standard error; what a program may read goes to standard output."""
-    print(line, file=sys.stderr)

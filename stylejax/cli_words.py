@@ -63,6 +63,11 @@ def comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
     )
 
 
+def say(line: str) -> None:
+    """To standard error; what a program may read goes to standard output."""
+    print(line, file=sys.stderr)
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns the box of many lines, with which tyro refuses words, into an `InputError` of one line."""

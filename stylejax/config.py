@@ -22,7 +22,7 @@ class TransferConfig:
     seed: int = 0
     """Seed of the noise."""
     init: str = "content"
-    """First image: content, noise, style, or a picture FILE."""
+    """First image: content, noise, style, grey, a blend such as content+noise:0.3, or a picture FILE."""
     weights: str = "auto"
     """The network: auto, vgg19, vgg16, random, or a weights FILE."""
     pooling: Literal["avg", "max"] = "avg"
@@ -35,6 +35,9 @@ class TransferConfig:
     """β: how much it takes on the style. Ten times more or less is a visible difference."""
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
+    tv: Literal["squared", "absolute", "isotropic"] = "squared"
+    """What varies: squared differences of neighbours soften every edge; absolute ones keep sharp edges and flatten what is
+    between; isotropic ones do so in all directions alike."""
     style_scale: float | tuple[float, ...] = 1.0
     """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes; A,B,… for several styles."""
     style_weights: tuple[float, ...] = ()
@@ -52,20 +55,29 @@ class TransferConfig:
     """style takes on its colours. The content's are kept by match, which gives them to the style first (with the least
     change; -pca and -cholesky are two other ways); by luminance, which paints in greys; or by after, which puts them back."""
     content_layers: tuple[str, ...] = ("conv4_2",)
-    """Layers whose responses are the content."""
+    """Layers whose responses are the content; conv3_2:0.5 counts half as much as one without a weight."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-    """Layers whose correlations are the style: deeper ones bring larger strokes and shapes."""
-    balance: Literal["relative", "paper"] = "relative"
-    """relative: the weights mean the same for every size, network and style; paper: the equations as printed."""
+    """Layers whose correlations are the style: deeper ones bring larger strokes and shapes; conv1_1:2 counts twice."""
+    statistic: Literal["gram", "wasserstein"] = "gram"
+    """What of the style's responses is matched: gram, their correlations, as in the paper; wasserstein, their mean and
+    covariance, which keeps to the style's colours and gives broader shapes."""
+    balance: Literal["relative", "paper", "mean"] = "relative"
+    """relative: the weights mean the same for every size, network and style; paper: the equations as printed; mean: mean
+    squared errors of responses and of Gram matrices over channels, as other programs have it."""
     optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
     """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
-    parameterization: Literal["pyramid", "pixels", "sigmoid"] = "pyramid"
+    parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"
     """What the optimizer moves: images of several sizes whose sum is the picture, which finds large shapes sooner; pixels,
-    as in the paper; or sigmoid, which can not leave black to white."""
+    as in the paper; sigmoid, which can not leave black to white; or fourier, waves of all lengths, the long ones first."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
     learning_rate: float = 0.05
     """Step size of adam."""
+    average: float = 0.0
+    """The picture is a mean over the last steps of adam, with this share of the mean kept a step: 0.99 takes away its grain; 0
+    takes the best step."""
+    bits: int = 8
+    """Bits a channel of the file: 8, or 16 in PNG and TIFF, which leave smooth skies without steps."""
 
     def __post_init__(self) -> None:
         """Raises `InputError` for a value that no run can have."""
@@ -88,15 +100,40 @@ class TransferConfig:
             raise InputError(
                 "--style-weights mixes styles, and --style-per-scale takes one at a time; leave out one of them"
             )
+        _check("average", self.average, 0 <= self.average < 1, "a number from 0 to below 1, such as 0.99")
+        _check("bits", self.bits, self.bits in (8, 16), "8 or 16")
+        if self.average and self.optimizer != "adam":
+            raise InputError(f"--average is for --optimizer adam, and the optimizer is {self.optimizer}; leave one out")
         if self.content_weight + self.style_weight + self.tv_weight == 0:
             raise InputError("content_weight, style_weight and tv_weight are all 0: there is nothing to minimize")
         for kind in ("content", "style"):
             layers, unused = getattr(self, f"{kind}_layers"), getattr(self, f"{kind}_weight") == 0
-            ok = (len(layers) > 0 or unused) and len(set(layers)) == len(layers)
+            ok = (len(layers) > 0 or unused) and len(set(map(layer_name, layers))) == len(layers)
             _check(f"{kind}_layers", layers, ok, "one or more different layers")
-        for name in ("pooling", "padding", "balance", "optimizer", "parameterization", "colour"):
+            ok = (
+                unused
+                or all(0 <= w < math.inf for w in map(layer_weight, layers))
+                and sum(map(layer_weight, layers)) > 0
+            )
+            _check(
+                f"{kind}_layers", ",".join(layers), ok, "names, each with :WEIGHT or without, of 0 or more, not all 0"
+            )
+        for name in ("pooling", "padding", "tv", "statistic", "balance", "optimizer", "parameterization", "colour"):
             _check_choice(self, name)
         self.ladder()
+        self.first_images()
+
+    def first_images(self) -> dict[str, float]:
+        """The shares of what `init` blends; of a file, none. What has no share of its own gets the rest."""
+        names, _, given = zip(*(part.strip().partition(":") for part in self.init.split("+")), strict=True)
+        if not set(names) <= set(FIRST_IMAGES):
+            return {}
+        shares = [_number(share) if share else None for share in given]
+        rest, open_ = 1 - sum(share for share in shares if share is not None), shares.count(None)
+        shares = [rest / open_ if share is None else share for share in shares]
+        ok = len(set(names)) == len(names) and all(share > 0 for share in shares) and abs(sum(shares) - 1) < 1e-6
+        _check("init", self.init, ok, "different first images with shares that make 1, such as content+noise:0.3")
+        return dict(zip(names, shares, strict=True))
 
     def ladder(self) -> tuple[int, ...]:
         """The longest sides of the scales, from coarse to fine; the last is `size`."""
@@ -122,14 +159,14 @@ class TransferConfig:
         return tuple((side, 1 + b - a) for side, a, b in zip(ladder, [0, *ends], ends, strict=False))
 
 
-FIRST_IMAGES = ("content", "noise", "style")
-"""What `init` may be but the name of a file."""
+FIRST_IMAGES = ("content", "noise", "style", "grey")
+"""What `init` may be, or blend, but the name of a file."""
 
 
 def files_of(config: TransferConfig) -> dict[str, tuple[str, ...]]:
     """The pictures that a config names, by its fields."""
     return {
-        "init": () if config.init in FIRST_IMAGES else (config.init,),
+        "init": () if config.first_images() else (config.init,),
         "content_masks": config.content_masks,
         "style_masks": config.style_masks,
         "keep_mask": (config.keep_mask,) if config.keep_mask else (),
@@ -150,6 +187,17 @@ COARSEST = 128
 """`--scales auto` starts no smaller: below it the deepest layer has hardly any positions left."""
 
 
+def layer_name(entry: str) -> str:
+    """`conv1_1` of `conv1_1:0.5`."""
+    return entry.partition(":")[0]
+
+
+def layer_weight(entry: str) -> float:
+    """0.5 of `conv1_1:0.5`, and 1 where nothing is said; not a number where what is said is none."""
+    _, colon, weight = entry.partition(":")
+    return _number(weight) if colon else 1.0
+
+
 def option(name: str) -> str:
     """The option of a field, as it is typed."""
     return "--" + name.replace("_", "-")
@@ -160,6 +208,13 @@ def _check(name: str, value: object, ok: bool, expected: str) -> None:
         raise InputError(f"{option(name)} is {value!r}; it should be {expected}")
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def _check_choice(config: TransferConfig, name: str) -> None:
     choices = next(f.type for f in fields(config) if f.name == name).__args__  # type: ignore[union-attr]
     value = getattr(config, name)
@@ -168,6 +223,9 @@ def _check_choice(config: TransferConfig, name: str) -> None:
 
 PRESETS: dict[str, TransferConfig] = {
     "default": TransferConfig(),
+    "fast": TransferConfig(size=256, steps=100),
+    "quality": TransferConfig(size=640, steps=800),
+    "print": TransferConfig(size=2048, steps=600, history=10),
     "paper": TransferConfig(
         scales="1",
         init="noise",
@@ -178,10 +236,42 @@ PRESETS: dict[str, TransferConfig] = {
         tv_weight=0.0,
         parameterization="pixels",
     ),
+    "gatys2016": TransferConfig(
+        scales="1", content_weight=1.0, style_weight=1e3, balance="mean", pooling="max", parameterization="pixels"
+    ),
+    "neural-style": TransferConfig(
+        steps=1000,
+        scales="1",
+        init="grey+noise:0.0001",
+        content_weight=5.0,
+        style_weight=100.0,
+        tv_weight=0.255,
+        tv="absolute",
+        balance="mean",
+        pooling="max",
+        parameterization="pixels",
+        learning_rate=0.039,
+    ),
 }
 """Starting points; every option overrides them. `paper` is equations 1 to 7 as printed, from white noise.
 The paper's α/β of 10⁻³ is for its normalized network; with a network as published the sum of equation 1 then leaves no
-style, and β is chosen by looking."""
+style, and β is chosen by looking.
+
+`gatys2016` is the authors' own program in PyTorch, at its first size; `neural-style` is Johnson's in its PyTorch port. Their
+images go from 0 to 255: of the port's weight of total variation, 0.001, that makes 0.255, and of its learning rate of 10 a
+255th. Their other weights are for networks of Caffe's scale, such as Keras' files.
+Deviation: the port starts from the mean colour of ImageNet, not from grey."""
+
+SAID: dict[str, str] = {
+    "default": "one good picture",
+    "fast": "a first look, small and soon",
+    "quality": "a picture to keep, larger and with more steps",
+    "print": "large, with a short memory of steps",
+    "paper": "equations 1 to 7 as printed, from white noise",
+    "gatys2016": "the authors' later program",
+    "neural-style": "Johnson's program and its PyTorch port",
+}
+"""What each preset is for."""
 
 
 def preset(name: str) -> TransferConfig:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
+from stylejax import deep_colour
 from stylejax.errors import InputError
 from stylejax.picture_text import save_options
 
@@ -39,13 +40,25 @@ MAX_BYTES = 2**30
 Picture: TypeAlias = Float[np.ndarray, "_ _ 3"]
 """An image on the host, of any height and width."""
 
+Alpha: TypeAlias = Float[np.ndarray, "_ _"]
+"""How opaque each pixel is, from 0 to 1."""
+
+Pixels: TypeAlias = UInt8[np.ndarray, "_ _ _"] | UInt16[np.ndarray, "_ _ _"]
+"""An image as a file has it: channels in 8 or 16 bits."""
+
 
 def read_image(path: str | os.PathLike[str]) -> Picture:
     """Reads any picture that Pillow knows: upright by its EXIF, converted to sRGB by its profile, flattened onto white.
 
-    Of an animation it takes the first frame, with a warning.
+    Of an animation it takes the first frame, with a warning. PNG and TIFF of 16 bits keep them if their colours are sRGB.
     Raises `InputError` when the file is missing, not a picture, damaged, or larger than `MAX_PIXELS`.
     """
+    return read_picture(path)[0]
+
+
+def read_picture(path: str | os.PathLike[str], flatten: bool = True) -> tuple[Picture, Alpha | None]:
+    """What `read_image` reads, and how opaque each pixel is, from 0 to 1; None where the picture knows only opaque ones. With
+    `flatten` off, the colours are those that the file has below its alpha."""
     data = _read_bytes(Path(path))
     # Decoders meet hostile bytes in many ways (OSError, SyntaxError, struct.error, zlib.error, …); all mean the same.
     try:
@@ -56,7 +69,9 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
             image.load()
             # Phones hide a second picture (a gain map, a depth map) behind a JPEG: that is no animation.
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            array = _to_array(_to_srgb(ImageOps.exif_transpose(image)))
+            picture, deep = _to_srgb(ImageOps.exif_transpose(image)), _deep(data)
+            alpha = _alpha(picture) if deep is None else deep[..., 3] if deep.shape[2] == 4 else None
+            array = _to_array(picture, flatten) if deep is None else _flat(deep, flatten)
     except InputError:
         raise
     except Pillow.DecompressionBombError:
@@ -69,15 +84,18 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged ({reason}); export or download it again") from None
     if frames > 1:
-        warnings.warn(f"{path} has {frames} frames; the first is taken", stacklevel=2)
-    return array
+        warnings.warn(f"{path} has {frames} frames; the first is taken", stacklevel=3)
+    return array, alpha
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Raises `InputError` unless a picture can be written to `path`: a known suffix, in a folder that takes files."""
+def check_output(path: str | os.PathLike[str], bits: int = 8) -> None:
+    """Raises `InputError` unless a picture can be written to `path`: a known suffix, of a kind that has so many `bits`, in a
+    folder that takes files."""
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
         raise InputError(f"can not write {path}: its name should end in one of {' '.join(FORMATS)}")
+    if bits == 16 and FORMATS[target.suffix.lower()] not in deep_colour.KINDS:
+        raise InputError(f"can not write {path} with 16 bits; its name should end in .png or .tif, or take --bits 8")
     check_writable(target)
 
 
@@ -97,28 +115,53 @@ def check_writable(target: Path) -> None:
         raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
 
 
-def write_image(path: str | os.PathLike[str], image: Picture, text: str = "") -> None:
-    """Writes an image, clipped to [0, 1] and rounded to 8 bits, tagged as sRGB; JPEG at quality 95 without subsampling.
-    The file carries `text`, which is ASCII, where its kind has a place for it.
+def write_image(
+    path: str | os.PathLike[str], image: Picture, text: str = "", alpha: Alpha | None = None, bits: int = 8
+) -> None:
+    """Writes an image, clipped to [0, 1] and rounded to 8 or 16 bits, tagged as sRGB; JPEG at quality 95 without subsampling.
+    The file carries `text`, which is ASCII, where its kind has a place for it; and `alpha`, or lies on white (`lay`).
 
     The file appears whole or not at all.
     """
     target = Path(path)
-    check_output(target)
+    check_output(target, bits)
     kind = FORMATS[target.suffix.lower()]
+    image, alpha = lay(image, alpha, target)
+    layers = image if alpha is None else np.concatenate([image, alpha[..., None]], 2)
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}.get(kind, {})
-    options = options | save_options(kind, text)
-    buffer = io.BytesIO()
     try:
-        Pillow.fromarray(levels(image)).save(buffer, kind, icc_profile=_srgb_profile(), **options)
+        data = _encoded(levels(layers, bits), kind, options | save_options(kind, text))
     except (OSError, ValueError) as error:
         raise InputError(f"can not write {target}: {error}; choose another kind of file or a smaller size") from None
-    write_atomically(target, buffer.getvalue())
+    write_atomically(target, data)
 
 
-def levels(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    """An image as it is written: clipped to [0, 1] and rounded to 8 bits."""
-    return np.rint(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)
+def keeps_alpha(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name can be transparent: PNG, WebP and TIFF can."""
+    return FORMATS.get(Path(path).suffix.lower()) in ("PNG", "WEBP", "TIFF")
+
+
+def lay(image: Picture, alpha: Alpha | None, path: str | os.PathLike[str]) -> tuple[Picture, Alpha | None]:
+    """A picture and its alpha, brought to the picture's size, as a file of this name has them: where it keeps no alpha, the
+    picture lies on white."""
+    if alpha is None:
+        return image, None
+    alpha = np.clip(resize_map(alpha, *image.shape[:2]), 0, 1)
+    return (image, alpha) if keeps_alpha(path) else (_flat(np.concatenate([image, alpha[..., None]], 2)), None)
+
+
+def levels(image: Float[np.ndarray, "h w c"], bits: int = 8) -> Pixels:
+    """An image as it is written: clipped to [0, 1] and rounded to 8 bits, or to 16."""
+    # In float32 a product with 65535 is exact to a 256th of a level.
+    return np.rint(np.clip(np.asarray(image), 0, 1) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def _encoded(pixels: np.ndarray, kind: str, options: dict) -> bytes:
+    if pixels.dtype == np.uint16:
+        return {"PNG": deep_colour.png, "TIFF": deep_colour.tiff}[kind](pixels, _srgb_profile(), options)
+    buffer = io.BytesIO()
+    Pillow.fromarray(pixels).save(buffer, kind, icc_profile=_srgb_profile(), **options)
+    return buffer.getvalue()
 
 
 def write_atomically(target: Path, data: bytes) -> None:
@@ -146,9 +189,13 @@ def resize(image: Picture, height: int, width: int) -> Picture:
     """Lanczos interpolation, which averages when it shrinks; what overshoots [0, 1] is kept."""
     if image.shape[:2] == (height, width):
         return np.asarray(image, np.float32)
-    channels = [Pillow.fromarray(np.ascontiguousarray(image[..., c], np.float32)) for c in range(3)]
-    resized = [np.asarray(channel.resize((width, height), Pillow.Resampling.LANCZOS)) for channel in channels]
-    return np.stack(resized, -1)
+    return np.stack([resize_map(image[..., c], height, width) for c in range(3)], -1)
+
+
+def resize_map(values: Alpha, height: int, width: int) -> Alpha:
+    """`resize` of a single channel."""
+    channel = Pillow.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.asarray(channel.resize((width, height), Pillow.Resampling.LANCZOS))
 
 
 def resize_mask(mask: Float[np.ndarray, "_ _"], height: int, width: int) -> Float[np.ndarray, "_ _"]:
@@ -215,10 +262,34 @@ def _to_srgb(image: Pillow.Image) -> Pillow.Image:
     return image if converted is None else converted
 
 
-def _to_array(image: Pillow.Image) -> Picture:
+def _deep(data: bytes) -> Float[np.ndarray, "h w c"] | None:
+    """RGB or RGBA of 16 bits, upright, in [0, 1]; None for other pictures, and where a profile says that it is not sRGB, for
+    only 8 bits can be converted."""
+    upper, lower = (Pillow.open(io.BytesIO(data)) for _ in range(2))
+    profile = _srgb_profile()
+    if not deep_colour.low_bytes(lower) or upper.info.get("icc_profile", profile) != profile:
+        return None
+    halves = [np.asarray(ImageOps.exif_transpose(half), np.float32) for half in (upper, lower)]
+    return (256 * halves[0] + halves[1]) / 65535
+
+
+def _flat(layers: Float[np.ndarray, "h w c"], flatten: bool = True) -> Picture:
+    """RGB, or RGBA on white."""
+    if layers.shape[2] == 3 or not flatten:
+        return layers[..., :3]
+    return layers[..., :3] * layers[..., 3:] + (1 - layers[..., 3:])
+
+
+def _alpha(image: Pillow.Image) -> Alpha | None:
+    if not image.has_transparency_data:
+        return None
+    return np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
+
+
+def _to_array(image: Pillow.Image, flatten: bool = True) -> Picture:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _from_deep_grey(np.asarray(image, np.float32), image.mode)
-    if image.has_transparency_data:
+    if image.has_transparency_data and flatten:
         image = image.convert("RGBA")
         white = Pillow.new("RGBA", image.size, "white")
         image = Pillow.alpha_composite(white, image)

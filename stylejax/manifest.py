@@ -13,14 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from jaxtyping import UInt8
-
 from stylejax import strict_json as strict
 from stylejax.checkpoint import parameters_hash
 from stylejax.config import TransferConfig, files_of, with_files
 from stylejax.errors import InputError
-from stylejax.images import levels, write_atomically
+from stylejax.images import Pixels, levels, write_atomically
 from stylejax.machine import environment
 from stylejax.picture_text import LARGEST, read_text
 from stylejax.sources import DOWNLOADS
@@ -62,7 +59,8 @@ class Recipe(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came out: losses by layer before their weights, what it took, and SHA-256 of the pixels, rows of RGB in 8 bits."""
+    """What came out: losses by layer before their weights, what it took, and SHA-256 of the pixels, rows of RGB in 8 bits, or
+    in 16 of which the lower come first."""
 
     loss: float | None
     losses: dict[str, Any]
@@ -102,12 +100,12 @@ def network_of(weights: str, parameters: Parameters) -> Network:
     return Network(parameters.network, source, parameters_hash(parameters), file)
 
 
-def outcome(result: Result, seconds: float) -> Outcome:
-    """What the run gave."""
+def outcome(result: Result, seconds: float, bits: int = 8) -> Outcome:
+    """What the run gave, in a file of so many bits."""
     h, w = result.image.shape[:2]
     losses = strict.plain(result.terms)
     counts = (result.steps, result.evaluations, result.stopped, round(seconds, 3))
-    return Outcome(strict.plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image)))
+    return Outcome(strict.plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image, bits)))
 
 
 def file_of(path: Path) -> File:
@@ -124,9 +122,10 @@ def plain_name(path: Path) -> str:
     return "_" if name in ("", ".", "..") else name
 
 
-def pixels_hash(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+def pixels_hash(pixels: Pixels) -> str:
     """SHA-256 of the pixels, row by row."""
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    little = pixels.astype(pixels.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.tobytes()).hexdigest()
 
 
 def embedded(manifest: Manifest) -> str:

@@ -4,17 +4,28 @@ Every argument of `objective` is a pytree and none is static: a weight can chang
 without a new compilation. Which layers count is the set of names in the targets.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
+from stylejax.gaussian import Moments, moments, target_of, wasserstein_loss
 from stylejax.losses import Mean, PositionWeights, correlations, squared_error, style_loss, variations
 from stylejax.parameterize import Encoded, decode
-from stylejax.types import ByLayer, Features, GramMatrices, GramMatrix, Image, Network, Scalar
+from stylejax.types import ByLayer, FeatureMap, Features, GramMatrix, Image, Network, Scalar
+
+Statistic: TypeAlias = Literal["gram", "wasserstein"]
+
+StyleTarget: TypeAlias = GramMatrix | Moments
+"""What a layer's style is compared by is what its target is: Gram matrices, or Gaussians."""
+
+StyleTargets: TypeAlias = dict[str, StyleTarget]
 
 Guides: TypeAlias = Mapping[str, Float[Array, "_ _"] | None]
 """How far each position belongs to a region, by layer, each of its own size; None where all positions count alike."""
@@ -28,16 +39,18 @@ class Kept(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the image should have: responses of the content image, Gram matrices of the style, each by layer.
+    """What the image should have: responses of the content image and statistics of the style, each by layer; and which of
+    the functions in `losses` measures its variations.
 
     An entry of `style` is a layer, or a layer and a region as `conv4_1/2`. `guides` has, by the same names, how far each
     position of that layer belongs to the region; an entry without a guide is of all positions alike.
     """
 
     content: Features
-    style: GramMatrices
+    style: StyleTargets
     guides: Guides = {}
     kept: Kept | None = None
+    variations: Partial = Partial(variations)
 
 
 class Terms(NamedTuple):
@@ -61,26 +74,35 @@ def content_targets(vgg: Network, content: Image, layers: Iterable[str]) -> Feat
     return vgg(content, tuple(layers))
 
 
-def style_targets(vgg: Network, style: Image, layers: Iterable[str], guides: Guides | None = None) -> GramMatrices:
-    """A of eq. 4 for each layer, of all positions or as `guides` weigh them. It does not depend on the size of the image."""
-    return {name: correlations(f, (guides or {}).get(name)).value for name, f in vgg(style, tuple(layers)).items()}
+def style_targets(
+    vgg: Network, style: Image, layers: Iterable[str], guides: Guides | None = None, statistic: Statistic = "gram"
+) -> StyleTargets:
+    """A of eq. 4 for each layer, or its `Moments`, of all positions or as `guides` weigh them. It does not depend on the size
+    of the image."""
+    features, within = vgg(style, tuple(layers)), guides or {}
+    if statistic == "gram":
+        return {name: correlations(f, within.get(name)).value for name, f in features.items()}
+    return {name: target_of(moments(f, within.get(name)).value) for name, f in features.items()}
 
 
-def blend(targets: Sequence[GramMatrices], weights: Sequence[float] = ()) -> GramMatrices:
+def blend(targets: Sequence[StyleTargets], weights: Sequence[float] = ()) -> StyleTargets:
     """The weighted mean of several styles' Gram matrices, Σ w A / Σ w: the minimum of the weighted sum of their style
-    losses. A style counts at the layers that it has."""
-    pairs = [(w, grams) for w, grams in zip(weights or [1.0] * len(targets), targets, strict=True) if w > 0]
-    layers = dict.fromkeys(name for _, grams in pairs for name in grams)
+    losses. Of Gaussians, the one with the mean of their moments. A style counts at the layers that it has."""
+    pairs = [(w, style) for w, style in zip(weights or [1.0] * len(targets), targets, strict=True) if w > 0]
+    layers = dict.fromkeys(name for _, style in pairs for name in style)
 
-    def mean(name: str) -> GramMatrix:
-        having = [(w, grams[name]) for w, grams in pairs if name in grams]
-        return jnp.asarray(sum(w * gram for w, gram in having) / sum(w for w, _ in having))
+    def mean(name: str) -> StyleTarget:
+        having = [(w, style[name]) for w, style in pairs if name in style]
+        total = sum(w for w, _ in having)
+        weighted = (jax.tree.map(functools.partial(jnp.multiply, w / total), target) for w, target in having)
+        blended = jax.tree.map(lambda *parts: sum(parts), *weighted)
+        return target_of(blended.products) if isinstance(blended, Moments) else blended
 
     return {name: mean(name) for name in layers}
 
 
 def entry(layer: str, region: str = "") -> str:
-    """The name of a layer's Gram matrix in a region: `conv4_1/2`, or `conv4_1` where there are no regions."""
+    """The name of a layer's style in a region: `conv4_1/2`, or `conv4_1` where there are no regions."""
     return f"{layer}/{region}" if region else layer
 
 
@@ -97,17 +119,17 @@ def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) ->
     Raises `InputError` when `weights` and `targets` do not name the same layers.
     """
     _check_layers(targets, weights)
-    terms = terms_of(measure(shown(image, targets), vgg, targets), targets)
+    terms = terms_of(measure(shown(image, targets.kept), vgg, targets), targets)
     return jnp.asarray(optax.tree.vdot(weights, terms)), terms
 
 
-def shown(image: Encoded, targets: Targets) -> Image:
+def shown(image: Encoded, kept: Kept | None) -> Image:
     """The image (1 - t) x + t c, with t the share and c the picture of what is kept: where t is 1, the gradient is 0."""
     decoded = decode(image)
-    if targets.kept is None:
+    if kept is None:
         return decoded
-    share = targets.kept.share[..., None]
-    return (1 - share) * decoded + share * targets.kept.image
+    share = kept.share[..., None]
+    return (1 - share) * decoded + share * kept.image
 
 
 def measure(image: Image, vgg: Network, targets: Targets) -> Measures:
@@ -121,8 +143,11 @@ def measure(image: Image, vgg: Network, targets: Targets) -> Measures:
     features = vgg(image, tuple(dict.fromkeys((*targets.content, *layers.values()))))
     return Measures(
         content={name: squared_error(features[name], p) for name, p in targets.content.items()},
-        style={name: correlations(features[layer], targets.guides.get(name)) for name, layer in layers.items()},
-        tv=variations(image),
+        style={
+            name: _statistic(features[layers[name]], target, targets.guides.get(name))
+            for name, target in targets.style.items()
+        },
+        tv=targets.variations(image),
     )
 
 
@@ -130,9 +155,18 @@ def terms_of(measures: Measures, targets: Targets) -> Terms:
     """The losses, from measures of the whole picture."""
     return Terms(
         content={name: 0.5 * error.value for name, error in measures.content.items()},
-        style={name: style_loss(gram.value, targets.style[name]) for name, gram in measures.style.items()},
+        style={name: style_error(mean.value, targets.style[name]) for name, mean in measures.style.items()},
         tv=sum((v.value for v in measures.tv), jnp.zeros(())),
     )
+
+
+def style_error(value: Float[Array, "_ _"], target: StyleTarget) -> Scalar:
+    """The style loss of a layer from the mean that was measured; from zeros, that of an image without any response."""
+    return wasserstein_loss(value, target) if isinstance(target, Moments) else style_loss(value, target)
+
+
+def _statistic(features: FeatureMap, target: StyleTarget, weights: PositionWeights | None) -> Mean:
+    return moments(features, weights) if isinstance(target, Moments) else correlations(features, weights)
 
 
 def _check_layers(targets: Targets, weights: Terms) -> None:

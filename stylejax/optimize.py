@@ -51,7 +51,8 @@ class Info(NamedTuple):
 
 
 class Minimizer(NamedTuple):
-    """`init(params) -> state`; `step(fn, state, *args) -> (state, info)`. A state has a field `best`.
+    """`init(params) -> state`; `step(fn, state, *args) -> (state, info)`. A state has a field `best`; `result(state)` is what
+    comes out, the best point where nothing else is said.
 
     Where a step is one evaluation, it is also there in two halves, for a function that is not a traceable one:
     `ask(state) -> params` says where to evaluate, `tell(state, value, aux, gradient) -> (state, info)` takes the answer.
@@ -61,6 +62,7 @@ class Minimizer(NamedTuple):
     step: Callable[..., tuple[Any, Info]]
     ask: Callable[[Any], Params] | None = None
     tell: Callable[..., tuple[Any, Info]] | None = None
+    result: Callable[[Any], Params] = lambda state: state.best.params
 
 
 class Run(NamedTuple):
@@ -77,7 +79,7 @@ class Run(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """The best point of a run, its value and parts, the evaluations spent, and the minimizer's last state."""
+    """The result of a run, the least value and its parts, the evaluations spent, and the minimizer's last state."""
 
     params: Params
     value: float
@@ -105,6 +107,19 @@ class AdamState(NamedTuple):
     params: Params
     moments: optax.OptState
     best: Best
+
+
+class AveragedState(NamedTuple):
+    """Adam's state, and the sum of its points, each weighing `kept` times as much as the one after it."""
+
+    adam: AdamState
+    total: Params
+    weight: Scalar
+
+    @property
+    def best(self) -> Best:
+        """The best point that was evaluated."""
+        return self.adam.best
 
 
 # The factories are cached so that the same arguments give the same functions, and these the same compiled program.
@@ -186,9 +201,44 @@ def lbfgs_zoom(history: int = HISTORY) -> Minimizer:
 
 
 @functools.cache
-def adam(learning_rate: float = 0.05) -> Minimizer:
+def adam(learning_rate: float = 0.05, average: float = 0.0) -> Minimizer:
     """Optax' Adam. Where the value is not finite, or has run away to 100 times the best one's size above it, it begins anew
-    from the best point."""
+    from the best point. With an `average` the result is that mean of its points (`averaged`)."""
+    return averaged(_adam(learning_rate), average) if average else _adam(learning_rate)
+
+
+def averaged(minimizer: Minimizer, kept: float) -> Minimizer:
+    """The same steps, with another result: the mean x̄ of the points that were evaluated, which the noise of the steps does not
+    reach.
+
+        x̄_t = Σ_i kept^(t-i) x_i / Σ_i kept^(t-i)
+
+    Dividing by the weights themselves is the correction of the bias to the first point. A point that was not taken, and with it
+    all before, is left out. The value that is told is the least of the points', not that of the mean.
+    """
+    asked, told = minimizer.ask, minimizer.tell
+    assert asked and told, "only a minimizer in two halves can be averaged"
+
+    def init(params: Params) -> AveragedState:
+        return AveragedState(minimizer.init(params), optax.tree.zeros_like(params), jnp.asarray(0.0))
+
+    def ask(state: AveragedState) -> Params:
+        return asked(state.adam)
+
+    def tell(state: AveragedState, value: Scalar, aux: Any, gradient: Params) -> tuple[AveragedState, Info]:
+        adam, info = told(state.adam, value, aux, gradient)
+        point, share = ask(state), jnp.where(info.accepted, 1.0, 0.0)
+        total = jax.tree.map(lambda t, p: share * (kept * t + p), state.total, point)
+        return AveragedState(adam, total, share * (kept * state.weight + 1)), info
+
+    def result(state: AveragedState) -> Params:
+        mean = optax.tree.scale(1 / jnp.maximum(state.weight, 1), state.total)
+        return _where(state.weight > 0, mean, state.best.params)
+
+    return _in_halves(init, ask, tell)._replace(result=result)
+
+
+def _adam(learning_rate: float) -> Minimizer:
     transformation = optax.adam(learning_rate)
 
     def init(params: Params) -> AdamState:
@@ -250,7 +300,7 @@ def minimize(
             keep(run)
     if run.aux is None:
         raise FloatingPointError("the loss was not finite at any step: lower the weights")
-    return Solution(run.state.best.params, run.value, run.aux, run.evaluations, run.state)
+    return Solution(minimizer.result(run.state), run.value, run.aux, run.evaluations, run.state)
 
 
 def noted(run: Run, info: Info) -> Run:

@@ -8,11 +8,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.fft import dctn, idctn
 from jaxtyping import Array, Float
 
 from stylejax.types import Image
 
-Parameterization: TypeAlias = Literal["pyramid", "pixels", "sigmoid"]
+Parameterization: TypeAlias = Literal["pyramid", "pixels", "sigmoid", "fourier"]
 
 COARSER = 4
 """Coarser images in a pyramid. What is larger still is found at the coarse scales of a run."""
@@ -34,7 +36,17 @@ class Sigmoid(NamedTuple):
     logits: Image
 
 
-Encoded: TypeAlias = Image | Pyramid | Sigmoid
+class Fourier(NamedTuple):
+    """x = C⁻¹(a · z): z are the amplitudes of cosine waves over those of a natural image, a (`_amplitudes`). C is the cosine
+    transform, that of the image mirrored at its edges.
+
+    Deviation: Olah et al. (2017) take the discrete Fourier transform, which joins opposite edges, and decorrelate colours too.
+    """
+
+    waves: Image
+
+
+Encoded: TypeAlias = Image | Pyramid | Sigmoid | Fourier
 
 
 def encode(image: Image, kind: Parameterization) -> Encoded:
@@ -49,6 +61,8 @@ def encode(image: Image, kind: Parameterization) -> Encoded:
         case "sigmoid":
             inside = jnp.clip(image, 1 / 512, 511 / 512)
             return Sigmoid(jnp.log(inside) - jnp.log1p(-inside))
+        case "fourier":
+            return Fourier(dctn(image, axes=(0, 1), norm="ortho") / _amplitudes(*image.shape[:2]))
 
 
 def decode(encoded: Encoded) -> Image:
@@ -60,5 +74,14 @@ def decode(encoded: Encoded) -> Image:
             return finest + sum(SHARE**k * z for k, z in enumerate(enlarged, 1))
         case Sigmoid(logits):
             return jax.nn.sigmoid(logits)
+        case Fourier(waves):
+            return idctn(waves * _amplitudes(*waves.shape[:2]), axes=(0, 1), norm="ortho")
         case _:
             return encoded
+
+
+def _amplitudes(h: int, w: int) -> Float[np.ndarray, "h w 1"]:
+    """1/f of a wave of f periods a pixel, as in natural images, and the longest wave's at most; their mean square is 1."""
+    f = np.hypot(np.arange(h)[:, None] / (2 * h), np.arange(w)[None] / (2 * w))
+    a = 1 / np.maximum(f, 1 / (2 * max(h, w)))
+    return (a / np.sqrt(np.mean(a**2)))[..., None].astype(np.float32)

@@ -5,17 +5,52 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from stylejax.errors import InputError
+from stylejax.images import Picture, levels, resize
 from stylejax.strict_json import plain
 from stylejax.transfer import Result, Step
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
+
+def shows_colours() -> bool:
+    """Whether standard error is a terminal that shows any colour, so that it can show a picture."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.is_terminal and console.color_system == "truecolor"
+
+
+def half_blocks(image: Picture, columns: int = 0, rows: int = 0) -> "Text":
+    """A picture of characters: each is the upper half of its cell, over a ground of another colour for the lower half. It fits
+    into the terminal, or into so many columns and rows."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    columns, rows = columns or console.width, rows or max(1, console.height - 3)
+    h, w = image.shape[:2]
+    scale = min(columns / w, 2 * rows / h)
+    pixels = levels(resize(image, 2 * max(1, round(h * scale / 2)), max(1, round(w * scale))))
+    text = Text(no_wrap=True)
+    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
+        for a, b in zip(upper, lower, strict=True):
+            text.append("▀", f"#{bytes(a).hex()} on #{bytes(b).hex()}")
+        text.append("\n")
+    return text
+
 
 @contextmanager
-def progress_bar(show: bool = True) -> Iterator[Callable[[Step], None]]:
-    """A bar on standard error with step, size, loss, steps a second and time left; gives the function that moves it."""
-    from rich.console import Console
+def progress_bar(
+    show: bool = True, picture: "Callable[[], Text | None] | None" = None
+) -> Iterator[Callable[[Step], None]]:
+    """A bar on standard error with step, size, loss, steps a second and time left, below what `picture` gives, if it does;
+    gives the function that moves it."""
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -34,7 +69,9 @@ def progress_bar(show: bool = True) -> Iterator[Callable[[Step], None]]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not show, refresh_per_second=4) as progress:
+    progress = Progress(*columns, console=console, disable=not show, refresh_per_second=4)
+    both = Live(get_renderable=lambda: Group(picture() or "", progress), console=console) if picture else progress
+    with both:
         task = progress.add_task("", total=None, size="compiling", loss="–", speed="")
 
         def move(step: Step) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 
 from stylejax.checkpoint import parameters_hash
 from stylejax.config import TransferConfig, option, with_files
 from stylejax.errors import InputError
-from stylejax.images import FORMATS, MAX_BYTES
+from stylejax.images import FORMATS, MAX_BYTES, Pixels
 from stylejax.manifest import File, Manifest, Recipe, file_of, pixels_hash
 from stylejax.sources import resolve, weights_folder
 
@@ -37,7 +36,7 @@ class Inputs(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far two pictures are apart, in levels of 8 bits: at most, on average, and the share of values that differ."""
+    """How far two pictures are apart, in levels of their bits: at most, on average, and the share of values that differ."""
 
     most: int
     mean: float
@@ -75,15 +74,15 @@ def is_lossless(picture: Path) -> bool:
     return FORMATS[picture.suffix.lower()] not in LOSSY
 
 
-def is_as_made(pixels: UInt8[np.ndarray, "h w 3"], manifest: Manifest, lossless: bool) -> bool:
+def is_as_made(pixels: Pixels, manifest: Manifest, lossless: bool) -> bool:
     """Whether a picture as it was read can be the one that its manifest tells of: by its pixels, or else by its size."""
     size = (manifest.outcome.height, manifest.outcome.width)
     return pixels.shape[:2] == size and (not lossless or pixels_hash(pixels) == manifest.outcome.sha256)
 
 
-def difference(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]) -> Difference:
+def difference(a: Pixels, b: Pixels) -> Difference:
     """How far two pictures of one size are apart."""
-    apart = np.abs(a.astype(np.int16) - b)
+    apart = np.abs(a.astype(np.int32) - b)
     return Difference(int(apart.max()), float(apart.mean()), float((apart > 0).mean()))
 
 

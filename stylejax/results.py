@@ -16,7 +16,7 @@ from typing import Any
 from stylejax import strict_json as strict
 from stylejax.errors import InputError
 from stylejax.grid import Row
-from stylejax.images import levels, read_image, write_atomically, write_image
+from stylejax.images import lay, levels, read_picture, write_atomically, write_image
 from stylejax.manifest import Manifest, Recipe, embedded, network_of, outcome, read, recipe_with
 from stylejax.repeat import is_as_made
 from stylejax.sweep import Painted
@@ -56,7 +56,8 @@ def finished(folder: Path, row: Row, made_of: Recipe) -> Manifest | None:
     path = picture_of(folder, row)
     try:
         manifest = read(path)
-        sound = is_as_made(levels(read_image(path)), manifest, lossless=True)
+        pixels = levels(read_picture(path, flatten=False)[0], row.config.bits)
+        sound = is_as_made(pixels, manifest, lossless=True)
     except InputError:
         return None
     same = manifest.recipe._replace(environment={}) == made_of._replace(environment={})
@@ -67,8 +68,10 @@ def keep(folder: Path, painted: Painted, made_of: Recipe, lines: str = LINES) ->
     """Writes the picture of a row that has ended, then its line. Raises `InputError` if the disk does not take them."""
     manifest = None
     if painted.result:
-        manifest = Manifest(made_of, outcome(painted.result, painted.seconds))
-        write_image(picture_of(folder, painted.row), painted.result.image, embedded(manifest))
+        path, bits = picture_of(folder, painted.row), painted.row.config.bits
+        image, alpha = lay(painted.result.image, read_picture(painted.row.content)[1], path)
+        manifest = Manifest(made_of, outcome(painted.result._replace(image=image), painted.seconds, bits))
+        write_image(path, image, embedded(manifest), alpha, bits)
     line = _line(folder, painted.row, made_of, manifest, painted.seconds)
     try:
         with (folder / lines).open("ab") as file:

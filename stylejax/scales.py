@@ -7,26 +7,40 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
-from stylejax.config import TransferConfig
+from stylejax.config import TransferConfig, layer_name, layer_weight
+from stylejax.gaussian import Moments
 from stylejax.images import Picture, fit, read_image, resize, resize_mask
+from stylejax.losses import absolute_variations, isotropic_variations, variations
 from stylejax.objective import (
     Guides,
     Kept,
+    Statistic,
+    StyleTarget,
+    StyleTargets,
     Targets,
     Terms,
     blend,
     content_targets,
     entry,
     layer_and_region,
+    style_error,
     style_targets,
 )
 from stylejax.regions import Masks, guides, parts, regions, style_of
-from stylejax.types import Features, GramMatrices, Scalar
+from stylejax.types import ByLayer, Features, Scalar
 from stylejax.vgg import VGG, smallest_side
 
 NOISE = 0.05
 """Standard deviation of the first noise around middle grey. What the network does not see of it stays in the picture."""
+
+VARIATIONS = {
+    "squared": Partial(variations),
+    "absolute": Partial(absolute_variations),
+    "isotropic": Partial(isotropic_variations),
+}
+"""What measures the total variation, by the option `tv`."""
 
 
 def scales_of(
@@ -61,20 +75,24 @@ def style_size(config: TransferConfig, shape: tuple[int, ...], side: int, number
 
 def layers_of(config: TransferConfig) -> tuple[str, ...]:
     """Every layer that is looked at."""
-    return (*config.content_layers, *config.style_layers)
+    return tuple(map(layer_name, (*config.content_layers, *config.style_layers)))
 
 
 def first_image(config: TransferConfig, content: Picture, styles: list[Picture], h: int, w: int) -> Picture:
-    """The image that the first scale starts from."""
-    match config.init:
-        case "content":
-            return resize(content, h, w)
-        case "style":
-            return resize(styles[0], h, w)
-        case "noise":
-            return noise(config.seed, h, w)
-        case path:
-            return resize(read_image(path), h, w)
+    """The image that the first scale starts from: one of these, or a blend of several."""
+    images = {
+        "content": lambda: resize(content, h, w),
+        "style": lambda: resize(styles[0], h, w),
+        "noise": lambda: noise(config.seed, h, w),
+        "grey": lambda: np.full((h, w, 3), 0.5, np.float32),
+    }
+    match list(config.first_images().items()):
+        case []:
+            return resize(read_image(config.init), h, w)
+        case [(name, _)]:
+            return images[name]()
+        case blended:
+            return np.sum([np.float32(share) * images[name]() for name, share in blended], 0)
 
 
 def targets_at(
@@ -83,7 +101,8 @@ def targets_at(
     """Targets at one scale."""
     masks = masks or Masks()
     responses, kept = content_at(content, vgg, config, side, masks)
-    return Targets(responses, *style_at(content.shape, styles, vgg, config, side, masks), kept)
+    style, guided = style_at(content.shape, styles, vgg, config, side, masks)
+    return Targets(responses, style, guided, kept, VARIATIONS[config.tv])
 
 
 def content_at(
@@ -92,25 +111,31 @@ def content_at(
     """What the picture should have of the content, and what of it is kept, at one scale."""
     h, w = content_size(config, content.shape, side)
     image = resize(content, h, w)
-    kept = None if masks.keep is None else Kept(jnp.asarray(image), jnp.asarray(resize_mask(masks.keep, h, w)))
-    return _responses(vgg, image, config.content_layers), kept
+    return _responses(vgg, image, tuple(map(layer_name, config.content_layers))), kept_at(content, masks, h, w)
+
+
+def kept_at(content: Picture, masks: Masks, h: int, w: int) -> Kept | None:
+    """What of the content is kept in a picture of that size."""
+    if masks.keep is None:
+        return None
+    return Kept(jnp.asarray(resize(content, h, w)), jnp.asarray(resize_mask(masks.keep, h, w)))
 
 
 def style_at(
     content: tuple[int, ...], styles: list[Picture], vgg: VGG, config: TransferConfig, side: int, masks: Masks
-) -> tuple[GramMatrices, Guides]:
-    """Gram matrices and guides at one scale, by layer and region. A layer at which a region is empty is left out of it."""
+) -> tuple[StyleTargets, Guides]:
+    """What the styles are compared by, and guides, by layer and region. A layer at which a region is empty is left out."""
     taken = [
-        grams_of(part, styles, vgg, config, side, masks) for part in parts_at(content, styles, config, side, masks)
+        targets_of(part, styles, vgg, config, side, masks) for part in parts_at(content, styles, config, side, masks)
     ]
     found = regions(masks, len(taken), *content_size(config, content, side))
     # Without masks of the content, all styles are for the one region that there is.
     each = taken if masks.content else [blend(taken, config.style_weights)]
     style, guided = {}, {}
-    for (region, mask), grams in zip(found.items(), each, strict=True):
-        covered = guides(mask, config.style_layers)
-        for layer in (layer for layer in grams if layer in covered):
-            style[entry(layer, region)] = grams[layer]
+    for (region, mask), wanted in zip(found.items(), each, strict=True):
+        covered = guides(mask, map(layer_name, config.style_layers))
+        for layer in (layer for layer in wanted if layer in covered):
+            style[entry(layer, region)] = wanted[layer]
             if (guide := covered[layer]) is not None:
                 guided[entry(layer, region)] = jnp.asarray(guide)
     return style, guided
@@ -127,14 +152,15 @@ def parts_at(
     return [sides.index(side) * count // len(sides)]
 
 
-def grams_of(
+def targets_of(
     part: int, styles: list[Picture], vgg: VGG, config: TransferConfig, side: int, masks: Masks
-) -> GramMatrices:
+) -> StyleTargets:
     """What the picture should have of a part of the styles, at a scale, by layer."""
     number = style_of(part, len(styles))
     h, w = style_size(config, styles[number].shape, side, number)
     within = resize_mask(masks.style[part], h, w) if masks.style else None
-    return _grams(vgg, resize(styles[number], h, w), dict(guides(within, config.style_layers)))
+    covered = guides(within, map(layer_name, config.style_layers))
+    return _styles(vgg, resize(styles[number], h, w), covered, config.statistic)
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -142,9 +168,9 @@ def _responses(vgg: VGG, content: Any, layers: tuple[str, ...]) -> Features:
     return content_targets(vgg, content, layers)
 
 
-@jax.jit
-def _grams(vgg: VGG, style: Any, guides: dict[str, Any]) -> GramMatrices:
-    return style_targets(vgg, style, guides, guides)
+@functools.partial(jax.jit, static_argnums=3)
+def _styles(vgg: VGG, style: Any, guides: dict[str, Any], statistic: Statistic) -> StyleTargets:
+    return style_targets(vgg, style, guides, guides, statistic)
 
 
 def noise(seed: int, height: int, width: int) -> Picture:
@@ -153,23 +179,44 @@ def noise(seed: int, height: int, width: int) -> Picture:
     return (0.5 + NOISE * generator.standard_normal((height, width, 3))).astype(np.float32)
 
 
-def loss_weights(config: TransferConfig, targets: Targets) -> Terms:
-    """α and β of equation 7 by layer.
+def loss_weights(config: TransferConfig, targets: Targets, pixels: int = 1) -> Terms:
+    """α and β of equation 7 by layer, each times the layer's own weight w_l.
 
     `paper`: α · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β · w_l with w_l = 1/L.
+    `mean`: 2α and 4β/N², that is α · mean (F - P)² and β · mean ((G - A) / N)²; of Gaussians, β · W²/N. The total variation is
+    summed over the image, of so many `pixels`.
     Deviation, `relative`: both are divided by the loss of an image without any response, Σ_l ½ mean P² and
     Σ_l 1/(4N²) Σ A². Then α and β weigh the relative errors of content and style, and mean the same for every size, network
     and style: these losses grow with the square and the fourth power of the scale of the responses. Of several regions, each
     has β times the part of the picture that it is of: a style is as strong in a small region as in a large one.
     """
     alpha, beta, tv = (jnp.float32(w) for w in (config.content_weight, config.style_weight, config.tv_weight))
-    shares = {name: beta * _share(config, targets, name) for name in targets.style}
-    if config.balance == "paper":
-        content = {name: alpha * p.size for name, p in targets.content.items()}
-        return Terms(content, {name: share / len(config.style_layers) for name, share in shares.items()}, tv)
-    contents = _sum(0.5 * jnp.mean(p**2) for p in targets.content.values())
-    content = {name: alpha / contents for name in targets.content}
-    return Terms(content, {name: share / _strength(targets, name) for name, share in shares.items()}, tv)
+    own, shares = _own(config, targets), {name: _share(config, targets, name) for name in targets.style}
+    match config.balance:
+        case "paper":
+            content = {name: alpha * p.size for name, p in targets.content.items()}
+            style = {name: beta / len(config.style_layers) for name in targets.style}
+        case "mean":
+            content = {name: 2 * alpha for name in targets.content}
+            style = {name: beta * _per_channel(a) for name, a in targets.style.items()}
+            tv = tv * 3 * pixels
+        case _:
+            contents = _sum(own.content[name] * 0.5 * jnp.mean(p**2) for name, p in targets.content.items())
+            content = {name: alpha / contents for name in targets.content}
+            style = {name: beta / _strength(targets, own.style, name) for name in targets.style}
+    content = {name: own.content[name] * weight for name, weight in content.items()}
+    style = {name: own.style[name] * shares[name] * weight for name, weight in style.items()}
+    return Terms(content, style, tv)
+
+
+def _own(config: TransferConfig, targets: Targets) -> Terms:
+    """w_l of each entry."""
+    of_content, of_style = (
+        {layer_name(given): layer_weight(given) for given in layers}
+        for layers in (config.content_layers, config.style_layers)
+    )
+    style = {name: of_style.get(layer_and_region(name)[0], 1.0) for name in targets.style}
+    return Terms({name: of_content.get(name, 1.0) for name in targets.content}, style, 1.0)
 
 
 def _share(config: TransferConfig, targets: Targets, name: str) -> Scalar | float:
@@ -181,10 +228,20 @@ def _share(config: TransferConfig, targets: Targets, name: str) -> Scalar | floa
     return weight if guide is None else weight * guide.mean()
 
 
-def _strength(targets: Targets, name: str) -> Scalar:
+def _strength(targets: Targets, own: ByLayer, name: str) -> Scalar:
     """The loss of an image without any response in the region of an entry."""
     region = layer_and_region(name)[1]
-    return _sum(jnp.mean(a**2) / 4 for other, a in targets.style.items() if layer_and_region(other)[1] == region)
+    return _sum(own[other] * _whole(a) for other, a in targets.style.items() if layer_and_region(other)[1] == region)
+
+
+def _per_channel(target: StyleTarget) -> float:
+    """4/N² of a Gram matrix."""
+    return 1.0 if isinstance(target, Moments) else 4 / target.shape[0] ** 2
+
+
+def _whole(target: StyleTarget) -> Scalar:
+    """The style loss of a layer without any response."""
+    return style_error(jnp.zeros_like(jax.tree.leaves(target)[0]), target)
 
 
 def _sum(losses: Iterable[Scalar]) -> Scalar:

@@ -182,7 +182,7 @@ def _descend(
     starts = [encode(jnp.asarray(image), parameterization) for image, _, _ in lanes]
     args = [(targets, weights) for _, targets, weights in lanes]
     ended = minimize_lanes(objective, minimizer, starts, vgg, args, steps, callback, width=width, mesh=mesh)
-    images = (shown(lane.params, targets) for lane, (targets, _) in zip(ended, args, strict=True))
+    images = (shown(lane.params, targets.kept) for lane, (targets, _) in zip(ended, args, strict=True))
     return [(np.clip(np.asarray(image), 0, 1), lane) for image, lane in zip(images, ended, strict=True)]
 
 
@@ -220,7 +220,7 @@ def _lane_maker(vgg: VGG, first: Row) -> Callable[[Row, int, Any], tuple[Any, Ta
         targets = Targets(responses, grams, guides, kept)
         if image is None:
             image = first_image(row.config, *pictures(row.content, row.styles), h, w)
-        return resize(image, h, w), targets, loss_weights(row.config, targets)
+        return resize(image, h, w), targets, loss_weights(row.config, targets, h * w)
 
     return lane
 

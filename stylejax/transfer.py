@@ -10,15 +10,24 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from stylejax import colours
-from stylejax.config import TransferConfig, preset
+from stylejax.config import TransferConfig, layer_name, preset
 from stylejax.errors import InputError
 from stylejax.images import Picture, resize, resize_mask
 from stylejax.memory import available_bytes, check_memory, predicted_bytes
 from stylejax.objective import Terms, objective, shown
 from stylejax.optimize import Info, Minimizer, Run, adam, lbfgs, lbfgs_zoom, minimize
-from stylejax.parameterize import encode
+from stylejax.parameterize import decode, encode
 from stylejax.regions import Masks, check_covered, check_masks, parts, read_masks, regions, style_of
-from stylejax.scales import content_size, first_image, layers_of, loss_weights, scales_of, style_size, targets_at
+from stylejax.scales import (
+    content_size,
+    first_image,
+    kept_at,
+    layers_of,
+    loss_weights,
+    scales_of,
+    style_size,
+    targets_at,
+)
 from stylejax.sources import resolve
 from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
 
@@ -94,8 +103,7 @@ def transfer(
     masks = check_masks(masks, config, content.shape, shapes)
     seen, styles = colours.before(config.colour, content, styles)
     result = _coarse_to_fine(seen, styles, vgg, config, masks, _Watch(config.steps, callback, keep, resume))
-    coloured = colours.after(config.colour, result.image, resize(content, *result.image.shape[:2]))
-    return result._replace(image=coloured.clip(0, 1))
+    return result._replace(image=_finished(config, content, result.image))
 
 
 def check_image(image: Any, role: str) -> Picture:
@@ -123,10 +131,12 @@ def check_run(
     do: an unknown layer, a picture too small for the deepest layer, a mask that is empty there, more memory than there is."""
     if config.style_weight and not styles:
         raise InputError("no style image was given; give one, or --style-weight 0")
-    if config.init == "style" and not styles:
-        raise InputError("--init is 'style', and no style image was given; begin with content, noise or a FILE")
-    content_layers = tuple(canonical_layer(name, network) for name in config.content_layers)
-    style_layers = tuple(canonical_layer(name, network) for name in config.style_layers)
+    if "style" in config.first_images() and not styles:
+        raise InputError(
+            f"--init is {config.init!r}, and no style image was given; begin with content, noise or a FILE"
+        )
+    content_layers = tuple(_canonical(entry, network) for entry in config.content_layers)
+    style_layers = tuple(_canonical(entry, network) for entry in config.style_layers)
     config = dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers if styles else ())
     masks = check_masks(masks or Masks(), config, content, styles)
     layers = layers_of(config)
@@ -143,11 +153,16 @@ def check_run(
     return config
 
 
+def _canonical(entry: str, network: str) -> str:
+    name, colon, weight = entry.partition(":")
+    return canonical_layer(name, network) + colon + weight
+
+
 def _check_regions(
     config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]], masks: Masks
 ) -> None:
     """Raises `InputError` where a style has nothing to take, no place in the picture, or no scale."""
-    count = parts(len(styles), masks)
+    count, layers = parts(len(styles), masks), tuple(map(layer_name, config.style_layers))
     scales = len(scales_of(config, content, styles))
     if config.style_per_scale and count > scales:
         raise InputError(
@@ -156,11 +171,11 @@ def _check_regions(
     for region, mask in regions(masks, count, *content_size(config, content, config.size)).items():
         number = int(region) if region else 0
         what = f"content mask {number}" if number <= len(masks.content) else "what is left for the last style"
-        check_covered(what if number else "what is not kept", mask, config.style_layers)
+        check_covered(what if number else "what is not kept", mask, layers)
     for part, mask in enumerate(masks.style):
         number = style_of(part, len(styles))
         at_size = resize_mask(mask, *style_size(config, styles[number], config.size, number))
-        check_covered(f"style mask {part + 1}", at_size, config.style_layers)
+        check_covered(f"style mask {part + 1}", at_size, layers)
 
 
 def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
@@ -172,7 +187,23 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
         case "lbfgs-zoom":
             return lbfgs_zoom(history)
         case _:
-            return adam(config.learning_rate)
+            return adam(config.learning_rate, config.average)
+
+
+def picture_of(config: TransferConfig, content: Picture, masks: Masks, checkpoint: Checkpoint) -> Picture:
+    """The picture as far as it is, in the size of the result."""
+    encoded = minimizer_of(config, 1).result(checkpoint.run.state)
+    seen, _ = colours.before(config.colour, content, [])
+    kept = kept_at(seen, masks, *jax.eval_shape(decode, encoded).shape[:2])
+    return _finished(config, content, np.asarray(shown(encoded, kept)))
+
+
+def _finished(config: TransferConfig, content: Picture, image: Picture) -> Picture:
+    """In the size of the result, with the colours that it gets at the end."""
+    image = resize(image.clip(0, 1), *content_size(config, content.shape, config.size)).clip(0, 1)
+    if not colours.is_after(config.colour):
+        return image
+    return colours.after(config.colour, image, resize(content, *image.shape[:2])).clip(0, 1)
 
 
 def _coarse_to_fine(
@@ -189,14 +220,13 @@ def _coarse_to_fine(
             image = first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
             image = encode(jnp.asarray(image), config.parameterization)
         targets = targets_at(content, styles, vgg, config, side, masks)
-        args = (vgg, targets, loss_weights(config, targets))
+        args = (vgg, targets, loss_weights(config, targets, h * w))
         minimizer = minimizer_of(config, steps)
         solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
-        image = np.clip(np.asarray(shown(solution.params, targets)), 0, 1)
+        image = np.clip(np.asarray(shown(solution.params, targets.kept)), 0, 1)
         if watch.stopped:
             break
     assert image is not None and solution is not None
-    image = resize(image, *content_size(config, content.shape, config.size)).clip(0, 1)
     return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
 
 

@@ -17,6 +17,5 @@ GramMatrix: TypeAlias = Float[Array, "c c"]
 Features: TypeAlias = dict[str, Float[Array, "_ _ _"]]
 """Responses by layer, each of its own size."""
 
-GramMatrices: TypeAlias = dict[str, Float[Array, "_ _"]]
 Network: TypeAlias = Callable[[Image, tuple[str, ...]], Features]
 ByLayer: TypeAlias = Mapping[str, Scalar | float]

@@ -67,6 +67,16 @@ def variation(x):
     return np.mean(down) + np.mean(right)
 
 
+def variation_in_place(x, norm):
+    """The mean over all positions and channels of a norm of the two differences; beyond the edge there are none."""
+    total = 0.0
+    for i, j, c in np.ndindex(x.shape):
+        down = x[i + 1, j, c] - x[i, j, c] if i + 1 < x.shape[0] else 0.0
+        right = x[i, j + 1, c] - x[i, j, c] if j + 1 < x.shape[1] else 0.0
+        total += norm(down, right)
+    return total / x.size
+
+
 def paper_loss(image, p_image, a_image, parameters, content_layers, style_layers, alpha, beta):
     """Equation 7 with w_l = 1/L."""
     f, p, a = (features(x, parameters) for x in (image, p_image, a_image))

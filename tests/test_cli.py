@@ -190,7 +190,7 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
         ("--scales coarse", "--scales is 'coarse'; it should be auto, 1, or rising sizes up to the size 32"),
         ("--scales 64,16", "--scales is '64,16'; it should be"),
         ("--scales 64", "--scales is '64'; it should be"),
-        ("--preset papre", "unknown preset 'papre' (did you mean 'paper'?): choose one of default, paper"),
+        ("--preset papre", "unknown preset 'papre' (did you mean 'paper'?): choose one of default, fast,"),
         ("--preset", "unknown preset ''"),
         ("--size abc", "Error parsing --size: invalid literal"),
         ("--size 3.5", "Error parsing --size: invalid literal"),
@@ -567,6 +567,9 @@ CONFIGS = [
     TransferConfig(style_scale=(0.5, 1e-7), style_weights=(2.0, 0.1 + 0.2), colour="match-pca", keep_mask="k k.png"),
     TransferConfig(style_per_scale=True, content_masks=("a.png", "b c.png"), style_masks=("d.png",)),
     preset("paper"),
+    preset("neural-style"),
+    TransferConfig(style_layers=("conv1_1:0.5", "conv2_1"), statistic="wasserstein", tv="isotropic", bits=16),
+    TransferConfig(optimizer="adam", average=0.99, init="content+noise:0.3", parameterization="fourier"),
 ]
 
 

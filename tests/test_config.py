@@ -166,7 +166,7 @@ def test_the_paper_preset_is_one_scale_of_the_equations_as_printed_from_noise():
 
 def test_an_unknown_preset_is_refused_with_a_hint():
     with pytest.raises(
-        InputError, match=r"unknown preset 'papr' \(did you mean 'paper'\?\): choose one of default, paper"
+        InputError, match=r"unknown preset 'papr' \(did you mean 'paper'\?\): choose one of default, fast"
     ):
         preset("papr")
 

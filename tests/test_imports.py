@@ -13,9 +13,12 @@ LEVELS = (
     (
         "images",
         "colours",
+        "deep_colour",
+        "film",
         "winograd",
         "vgg",
         "losses",
+        "gaussian",
         "matlab",
         "memory",
         "curvature",
@@ -46,6 +49,7 @@ LEVELS = (
     ),
     (
         "cli_words",
+        "cli_watch",
         "cli_run",
         "cli_features",
         "cli_resume",

@@ -6,7 +6,15 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax.losses import content_loss, gram_matrix, style_loss, total_variation
+from stylejax.losses import (
+    FLAT,
+    absolute_variations,
+    content_loss,
+    gram_matrix,
+    isotropic_variations,
+    style_loss,
+    total_variation,
+)
 
 
 @pytest.fixture
@@ -61,12 +69,55 @@ def test_total_variation_is_the_oracles_and_zero_for_flat_or_single_pixels(gener
     assert total_variation(jnp.ones((1, 1, 3))) == 0
 
 
+NORMS = {
+    absolute_variations: lambda down, right: abs(down) + abs(right),
+    isotropic_variations: lambda down, right: np.sqrt(down**2 + right**2 + FLAT**2) - FLAT,
+}
+
+
+@pytest.mark.parametrize("form", NORMS)
+@pytest.mark.parametrize("shape", [(4, 5, 3), (1, 6, 3), (1, 1, 3)])
+def test_other_variations_are_the_oracles(form, shape, generator):
+    image = generator.random(shape).astype(np.float32)
+    (found,) = form(jnp.asarray(image))
+    np.testing.assert_allclose(found.value, oracle.variation_in_place(image, NORMS[form]), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("form", NORMS)
+def test_parts_of_a_picture_add_up_where_each_position_is_owned_once(form, generator):
+    image, owned = jnp.asarray(generator.random((6, 5, 3)), jnp.float32), jnp.zeros((6, 5)).at[:2].set(1.0)
+    (whole,), (upper,), (lower,) = form(image), form(image, owned), form(image, 1 - owned)
+    both = jax.tree.map(jnp.add, upper, lower)
+    np.testing.assert_allclose(both.value, whole.value, rtol=1e-5)
+
+
+def test_an_isotropic_variation_is_the_same_for_slopes_in_every_direction():
+    """Of ramps of one steepness in several directions, within a picture; the absolute one prefers the axes."""
+    rows, columns = np.indices((20, 20))
+    values = {form: [] for form in NORMS}
+    for angle in (0, 30, 45):
+        ramp = (columns * np.cos(np.deg2rad(angle)) + rows * np.sin(np.deg2rad(angle)))[..., None] * np.ones(3)
+        inside = jnp.ones((20, 20)).at[-1].set(0).at[:, -1].set(0)
+        for form in NORMS:
+            values[form].append(float(form(jnp.asarray(ramp, jnp.float32), inside)[0].value))
+    np.testing.assert_allclose(values[isotropic_variations], 1, rtol=2e-3)
+    np.testing.assert_allclose(values[absolute_variations], [1, 1.366, 1.414], rtol=1e-3)
+
+
+@pytest.mark.parametrize("form", NORMS)
+def test_flat_places_have_no_slope(form):
+    slopes = jax.grad(lambda x: form(x)[0].value)(jnp.full((5, 5, 3), 0.4))
+    assert np.array_equal(slopes, np.zeros((5, 5, 3)))
+
+
 @pytest.mark.parametrize(
     "loss",
     [
         lambda f, t: content_loss(f, t),
         lambda f, t: style_loss(gram_matrix(f), gram_matrix(t)),
         lambda f, t: total_variation(f[..., :3]),
+        lambda f, t: absolute_variations(f[..., :3])[0].value,
+        lambda f, t: isotropic_variations(f[..., :3])[0].value,
         # A cotangent that is not symmetric: the rule of gram_matrix must not assume one.
         lambda f, t: jnp.vdot(gram_matrix(f), jnp.arange(16.0).reshape(4, 4)),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
-from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_targets
+from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_error, style_targets
 from stylejax.scales import loss_weights
 from stylejax.vgg import build_vgg, random_parameters
 
@@ -155,3 +155,32 @@ def test_weights_for_other_layers_are_refused(problem):
     )
     with pytest.raises(InputError, match=expected):
         objective(*problem, wrong)
+
+
+@pytest.mark.parametrize("balance", ["relative", "paper", "mean"])
+def test_a_layer_s_own_weight_multiplies_its_term(balance, problem):
+    _, _, targets = problem
+    plain = loss_weights(TransferConfig(balance=balance, style_layers=STYLE), targets)
+    entries = ("conv1_1:0.5", "conv2_1:2", *STYLE[2:])
+    own = loss_weights(TransferConfig(balance=balance, style_layers=entries), targets)
+    ratios = [float(own.style[name] / plain.style[name]) for name in STYLE]
+    np.testing.assert_allclose(np.asarray(ratios) / ratios[2], [0.5, 2, 1, 1, 1], rtol=1e-5)
+    assert own.content == plain.content
+
+
+def test_relative_weights_of_all_layers_do_not_change_the_whole(problem):
+    _, _, targets = problem
+    one = loss_weights(TransferConfig(style_layers=STYLE), targets)
+    three = loss_weights(TransferConfig(style_layers=tuple(f"{name}:3" for name in STYLE)), targets)
+    for name in STYLE:
+        np.testing.assert_allclose(three.style[name], one.style[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("statistic", ["gram", "wasserstein"])
+def test_an_image_without_any_response_has_the_loss_that_is_the_style_weight(statistic, narrow_vgg, artwork):
+    config = TransferConfig(statistic=statistic, style_weight=7.0)
+    style = style_targets(narrow_vgg, jnp.asarray(artwork), STYLE, statistic)
+    weights = loss_weights(config, Targets({}, style))
+    none = {name: jnp.zeros_like(jax.tree.leaves(target)[0]) for name, target in style.items()}
+    total = sum(weights.style[name] * style_error(none[name], style[name]) for name in STYLE)
+    np.testing.assert_allclose(total, 7.0, rtol=1e-4)

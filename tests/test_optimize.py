@@ -230,3 +230,25 @@ def test_white_noise_and_absurd_weights_do_not_diverge(name, weight, narrow_vgg,
     assert np.isfinite(solution.params).all()
     assert solution.value < values[0] / 10
     assert name == "adam" or max(values[20:]) < values[0] / 10
+
+
+def test_an_average_is_the_bias_corrected_mean_of_the_points():
+    """Against the sum itself; the first point alone is its own mean."""
+    kept, target = 0.8, jnp.asarray([3.0, -2.0])
+    minimizer, points = adam(0.3, kept), []
+    state = minimizer.init(jnp.zeros(2))
+    for _ in range(7):
+        points.append(np.asarray(minimizer.ask(state)))
+        state, _ = minimizer.step(lambda x, t: (jnp.sum((x - t) ** 2), ()), state, target)
+        shares = kept ** np.arange(len(points))[::-1]
+        mean = sum(s * p for s, p in zip(shares, points, strict=True)) / shares.sum()
+        np.testing.assert_allclose(minimizer.result(state), mean, rtol=1e-5, atol=1e-7)
+
+
+def test_an_average_leaves_out_what_was_not_taken():
+    minimizer = adam(0.3, 0.9)
+    state = minimizer.init(jnp.ones(2))
+    state, _ = minimizer.tell(state, jnp.asarray(1.0), (), jnp.ones(2))
+    state, info = minimizer.tell(state, jnp.asarray(jnp.nan), (), jnp.ones(2))
+    assert info.restarted
+    np.testing.assert_array_equal(minimizer.result(state), jnp.ones(2))

@@ -6,17 +6,43 @@ import numpy as np
 import pytest
 
 from stylejax.optimize import lbfgs, minimize
-from stylejax.parameterize import COARSER, SHARE, Sigmoid, decode, encode
+from stylejax.parameterize import COARSER, SHARE, Fourier, Sigmoid, decode, encode
 from stylejax.transfer import transfer
 
-KINDS = ("pyramid", "pixels", "sigmoid")
+KINDS = ("pyramid", "pixels", "sigmoid", "fourier")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(1, 1), (16, 16), (17, 43)])
 def test_an_image_comes_back(kind, shape, generator):
     image = jnp.asarray(generator.random((*shape, 3)), jnp.float32)
-    np.testing.assert_allclose(decode(encode(image, kind)), image, atol=1 / 512 if kind == "sigmoid" else 0)
+    np.testing.assert_allclose(
+        decode(encode(image, kind)), image, atol={"sigmoid": 1 / 512, "fourier": 1e-5}.get(kind, 0)
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (9, 14)])
+def test_a_wave_is_a_cosine_and_long_ones_are_near(shape):
+    """One number is one wave along each axis, of an amplitude that falls with its frequency."""
+    h, w = shape
+    rows, columns, amplitudes = np.arange(h) + 0.5, np.arange(w) + 0.5, {}
+    for u, v in ((0, 0), (0, 1), (h // 2, w // 3), (h - 1, w - 1)):
+        if u >= h or v >= w:
+            continue
+        waves = jnp.zeros((h, w, 3)).at[u, v, 1].set(1.0)
+        image = np.asarray(decode(Fourier(waves)))
+        cosine = np.cos(np.pi * u * rows / h)[:, None] * np.cos(np.pi * v * columns / w)[None]
+        unit = cosine / np.linalg.norm(cosine)
+        amplitudes[np.hypot(u / h, v / w)] = float(np.sum(image[..., 1] * unit))
+        np.testing.assert_allclose(image[..., 1], amplitudes[np.hypot(u / h, v / w)] * unit, atol=1e-5)
+        assert not image[..., [0, 2]].any()
+    falling = [amplitudes[f] * max(f, 1 / max(h, w)) for f in sorted(amplitudes)]
+    np.testing.assert_allclose(falling, falling[0], rtol=1e-4)
+
+
+def test_random_waves_have_the_amplitude_of_random_pixels(generator):
+    image = decode(Fourier(jnp.asarray(generator.standard_normal((40, 50, 3)), jnp.float32)))
+    np.testing.assert_allclose(np.mean(np.asarray(image) ** 2), 1, rtol=0.5)
 
 
 def test_each_level_of_a_pyramid_is_an_enlarged_image(generator):
@@ -56,10 +82,11 @@ def test_large_shapes_are_found_sooner_in_a_pyramid(generator):
     coarse = jnp.asarray(generator.random((4, 4, 3)), jnp.float32)
     target = jax.image.resize(coarse, (64, 64, 3), "linear")
     value = {}
-    for kind in ("pyramid", "pixels"):
+    for kind in ("pyramid", "fourier", "pixels"):
         first = encode(jnp.zeros((64, 64, 3)), kind)
         value[kind] = minimize(distance, lbfgs(10), first, (target,), 20).value
     assert value["pyramid"] < 0.7 * value["pixels"]
+    assert value["fourier"] < 0.7 * value["pixels"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ from stylejax.checkpoint import save_parameters
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images import resize
-from stylejax.scales import noise
+from stylejax.scales import first_image, noise
 from stylejax.transfer import transfer
 
 SMALL = {"size": 32, "steps": 12, "scales": "1"}
@@ -62,7 +62,7 @@ def test_without_style_weight_the_content_stays(narrow_vgg, photo, artwork):
     np.testing.assert_allclose(result.image, photo, atol=1e-3)
 
 
-@pytest.mark.parametrize("init", ["content", "style", "noise"])
+@pytest.mark.parametrize("init", ["content", "style", "noise", "grey", "content+noise:0.3"])
 def test_every_start_works(init, narrow_vgg, photo, artwork):
     losses = []
     transfer(photo, artwork, vgg=narrow_vgg, init=init, callback=lambda s: losses.append(s.loss), **SMALL)
@@ -101,6 +101,48 @@ def test_a_callback_ends_the_run_with_the_best_image(narrow_vgg, photo, artwork)
     assert result.stopped
     assert result.steps == 5
     assert result.image.shape == (53, 64, 3)
+
+
+def test_a_blend_is_the_weighted_sum_and_the_rest_is_shared(photo, artwork):
+    def first(init):
+        return first_image(TransferConfig(init=init), photo, [artwork], 40, 48)
+
+    content, style, grain = (first(name) for name in ("content", "style", "noise"))
+    np.testing.assert_allclose(first("content+noise:0.3"), 0.7 * content + 0.3 * grain, atol=1e-6)
+    np.testing.assert_allclose(first("content+style"), (content + style) / 2, atol=1e-6)
+    np.testing.assert_allclose(first("noise:0.2+content+style"), 0.2 * grain + 0.4 * (content + style), atol=1e-6)
+    np.testing.assert_allclose(first("grey"), 0.5)
+
+
+def test_a_file_with_a_plus_in_its_name_is_a_file():
+    assert TransferConfig(init="content+mine.png").first_images() == {}
+    assert TransferConfig(init="noise").first_images() == {"noise": 1.0}
+
+
+def test_an_average_of_adam_s_steps_has_less_grain(narrow_vgg, photo, artwork):
+    options = {**SMALL, "optimizer": "adam", "steps": 60, "learning_rate": 0.1, "parameterization": "pixels"}
+    pictures = [transfer(photo, artwork, vgg=narrow_vgg, average=a, **options).image for a in (0.0, 0.95)]
+    grain = [np.abs(np.diff(image, axis=0)).mean() for image in pictures]
+    assert grain[1] < grain[0]
+    assert np.abs(pictures[0] - pictures[1]).mean() < 0.2
+
+
+@pytest.mark.parametrize("options", [{"statistic": "wasserstein"}, {"tv": "absolute"}, {"tv": "isotropic"}])
+def test_other_losses_are_lowered(options, narrow_vgg, photo, artwork):
+    losses = []
+    options = {**SMALL, "steps": 40, "tv_weight": 1.0, **options}
+    transfer(photo, artwork, vgg=narrow_vgg, callback=lambda s: losses.append(s.loss), **options)
+    assert min(losses) < 0.6 * losses[0]
+
+
+def test_total_variation_smooths(narrow_vgg, photo, artwork):
+    def roughness(**options):
+        image = transfer(photo, artwork, vgg=narrow_vgg, init="noise", **(SMALL | {"steps": 40}), **options).image
+        return np.abs(np.diff(image, axis=0)).mean()
+
+    plain = roughness()
+    for form in ("squared", "absolute", "isotropic"):
+        assert roughness(tv=form, tv_weight=1e3) < 0.9 * plain, form
 
 
 def test_noise_is_the_seeds():

@@ -1,0 +1,152 @@
+"""Watching a run: the picture in its place, in the terminal, and as a film."""
+
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import noise_image
+from PIL import Image as Pillow
+from PIL import ImageSequence
+
+from stylejax import film as film_module
+from stylejax.cli import main
+from stylejax.cli_watch import Watcher
+from stylejax.errors import InputError
+from stylejax.film import FRAMES, PER_SECOND, STILL, Film, check_film
+from stylejax.progress import half_blocks
+
+RUN = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "narrow.h5"]
+RUN += ["--size", "48", "--scales", "32", "--steps", "8"]
+
+
+@pytest.fixture
+def studio(desk):
+    noise_image(36, 33, 1).save(desk / "s.png")
+    return desk
+
+
+def test_a_film_has_all_steps_in_one_size_and_ends_with_the_picture(studio):
+    assert main([*RUN, "--video", "film.webp"]) == 0
+    with Pillow.open("film.webp") as film:
+        assert film.size == (48, 40)
+        seconds = []
+        for frame in ImageSequence.Iterator(film):
+            last = np.asarray(frame.convert("L"), np.float32) / 255
+            seconds.append(frame.info["duration"] / 1000)
+    # Frames that look the same are one, which stands longer.
+    assert len(seconds) > 1 and abs(sum(seconds) - (8 / PER_SECOND + STILL)) < 0.01
+    with Pillow.open("out.png") as picture:
+        assert np.abs(last - np.asarray(picture.convert("L"), np.float32) / 255).mean() < 0.05
+
+
+def test_a_film_of_a_long_run_is_short():
+    film, taken = Film(5000), []
+    for step in range(5000):
+        if film.is_due(step):
+            film.add(step, np.zeros((8, 8, 3), np.float32))
+            taken.append(step)
+    assert FRAMES - 2 <= len(taken) <= FRAMES + 2
+
+
+def test_a_film_in_mp4_goes_through_the_encoder_with_even_sides(tmp_path, monkeypatch):
+    sent = []
+
+    def write_frames(path, size, **options):
+        sent.append((size, options))
+        while True:
+            frame = yield
+            if frame is None:
+                break
+            sent.append(frame.shape)
+            with open(path, "ab") as file:
+                file.write(b"x")
+
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", SimpleNamespace(write_frames=write_frames))
+    film = Film(1)
+    film.add(0, np.zeros((9, 13, 3), np.float32))
+    film.write(tmp_path / "film.mp4")
+    assert sent[0][0] == (12, 8) and set(sent[1:]) == {(8, 12, 3)}
+    assert (tmp_path / "film.mp4").read_bytes() == b"x" * 25
+
+
+def test_without_an_encoder_mp4_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(film_module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"MP4 needs pip install 'stylejax\[video\]'; or name a .webp file"):
+        check_film(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--video film.gif", "can not write the video film.gif: its name should end in .webp or .mp4"),
+        ("--video missing/film.webp", "the folder missing does not exist; create it first"),
+        ("--save-every -1", "--save-every is -1; it should be a whole number of 0 or more"),
+        ("--save-every 2 -o c.png", "would write over c.png while it is needed"),
+        ("--bits 12", "--bits is 12; it should be 8 or 16"),
+        ("--bits 16 -o out.jpg", "can not write out.jpg with 16 bits; its name should end in .png or .tif"),
+        ("--average 0.9", "--average is for --optimizer adam, and the optimizer is lbfgs"),
+        ("--average 1 --optimizer adam", "--average is 1.0; it should be a number from 0 to below 1"),
+        ("--init content+noise:2", "--init is 'content+noise:2'; it should be different first images with shares"),
+        ("--init noise:0.5", "should be different first images with shares that make 1"),
+        ("--style-layers conv1_1:x", "should be names, each with :WEIGHT or without, of 0 or more, not all 0"),
+        ("--style-layers conv1_1:-1,conv2_1", "of 0 or more, not all 0"),
+        ("--style-layers conv1_1:0", "not all 0"),
+        ("--style-layers conv1_1:1,conv1_1:2", "one or more different layers"),
+        ("--content-layers conv4_22:2", "unknown layer 'conv4_22' (did you mean 'conv4_2'?)"),
+        ("--tv square", "invalid choice 'square' for argument '--tv'"),
+        ("--statistic grem", "invalid choice 'grem' for argument '--statistic'"),
+    ],
+)
+def test_what_can_not_be_is_refused(studio, refusal, words, reason):
+    assert reason in refusal(*RUN, *words.split())
+
+
+def test_the_picture_is_saved_as_it_develops(studio, monkeypatch):
+    sizes = []
+    from stylejax import images
+
+    write = images.write_image
+    monkeypatch.setattr(
+        images, "write_image", lambda path, image, *a, **k: sizes.append(image.shape) or write(path, image, *a, **k)
+    )
+    assert main([*RUN, "--save-every", "3"]) == 0
+    assert sizes == [(40, 48, 3)] * 3
+
+
+def test_a_full_disk_stops_no_run(studio, monkeypatch, capsys):
+    def full(*_, **__):
+        raise InputError("can not write out.png: No space left on device; choose another place")
+
+    monkeypatch.setattr("stylejax.film.write_atomically", full)
+    assert main([*RUN, "--video", "film.webp"]) == 0
+    assert "note: there is no video: can not write out.png" in capsys.readouterr().err
+
+
+def test_characters_show_a_picture(generator):
+    image = np.zeros((4, 6, 3), np.float32)
+    image[:2] = 1
+    text = half_blocks(image, columns=6, rows=2)
+    assert text.plain == ("▀" * 6 + "\n") * 2
+    assert {str(span.style) for span in text.spans} == {"#ffffff on #ffffff", "#000000 on #000000"}
+    wide = half_blocks(generator.random((100, 400, 3)).astype(np.float32), columns=20, rows=20).plain.split("\n")
+    assert max(map(len, wide)) == 20 and len(wide) == 3
+
+
+def test_without_a_terminal_nothing_is_shown_and_said_so(studio, capsys):
+    assert main([*RUN, "--show"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("--show needs a terminal of 24-bit colour") == 1 and "▀" not in said
+
+
+def test_a_terminal_shows_the_picture(studio, monkeypatch, capsys):
+    monkeypatch.setattr("stylejax.progress.shows_colours", lambda: True)
+    monkeypatch.setattr("stylejax.cli_watch.SECONDS", 0.0)
+    shown = []
+    show = Watcher._show
+    monkeypatch.setattr(
+        Watcher, "_show", lambda self, step, image: (show(self, step, image), shown.append(self.picture))
+    )
+    assert main([*RUN, "--show"]) == 0
+    assert len(shown) == 8 and all(re.search("▀", text.plain) for text in shown)

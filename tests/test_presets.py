@@ -1,0 +1,94 @@
+"""Presets that stand for other programs, against their published formulas in float64: on the same features, the same loss."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+from stylejax.cli import parse
+from stylejax.config import PRESETS, SAID, preset
+from stylejax.objective import objective
+from stylejax.scales import first_image, loss_weights, targets_at
+from stylejax.transfer import transfer
+from stylejax.vgg import build_vgg, random_parameters
+
+LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+
+
+def gatys2016(x, f, p, a):
+    """PytorchNeuralStyleTransfer: MSELoss of Gram matrices over h·w, weights 1e3/C², and of relu4_2."""
+    style = 0.0
+    for name in LAYERS:
+        c, m, k = f[name].shape[2], f[name][..., 0].size, a[name][..., 0].size
+        style += 1e3 / c**2 * np.mean((oracle.gram(f[name]) / m - oracle.gram(a[name]) / k) ** 2)
+    return np.mean((f["conv4_2"] - p["conv4_2"]) ** 2) + style
+
+
+def neural_style(x, f, p, a):
+    """neural-style-pt with its defaults: Gram matrices over C·h·w, and TV over an image in 0…255."""
+    style = sum(np.mean((oracle.gram(f[n]) / f[n].size - oracle.gram(a[n]) / a[n].size) ** 2) for n in LAYERS)
+    y = 255 * x
+    tv = np.sum(np.abs(y[1:] - y[:-1])) + np.sum(np.abs(y[:, 1:] - y[:, :-1]))
+    return 5 * np.mean((f["conv4_2"] - p["conv4_2"]) ** 2) + 100 * style + 1e-3 * tv
+
+
+@pytest.mark.parametrize(("name", "formula"), [("gatys2016", gatys2016), ("neural-style", neural_style)])
+def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, generator):
+    parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))
+    image, photo = (generator.random((16, 18, 3)) for _ in range(2))
+    artwork = generator.random((17, 20, 3))
+    config = dataclasses.replace(preset(name), size=18, style_scale=20 / 18)
+    vgg = build_vgg(parameters, config.pooling)
+    targets = targets_at(photo.astype(np.float32), [artwork.astype(np.float32)], vgg, config, 18)
+    p, a = (oracle.features(x.astype(np.float32), parameters, "max") for x in (photo, artwork))
+    found, slopes = jax.value_and_grad(lambda x: objective(x, vgg, targets, loss_weights(config, targets, 16 * 18))[0])(
+        jnp.asarray(image, jnp.float32)
+    )
+
+    def peer(x):
+        return formula(x, oracle.features(x, parameters, "max"), p, a)
+
+    np.testing.assert_allclose(found, peer(image), rtol=1e-4)
+    for index in ((0, 0, 0), (7, 9, 1), (15, 17, 2)):
+        step = np.zeros(image.shape)
+        step[index] = 1e-5
+        slope = (peer(image + step) - peer(image - step)) / 2e-5
+        np.testing.assert_allclose(slopes[index], slope, rtol=2e-3, atol=1e-5 * np.abs(slopes).max())
+
+
+@pytest.mark.parametrize("name", ["gatys2016", "neural-style"])
+def test_what_else_these_programs_do(name):
+    config = preset(name)
+    assert (config.pooling, config.optimizer, config.history, config.scales) == ("max", "lbfgs", 100, "1")
+    assert (config.size, config.parameterization, config.padding) == (512, "pixels", "zeros")
+    assert (config.content_layers, config.style_layers) == (("conv4_2",), LAYERS)
+    assert (config.steps, config.init) == {"gatys2016": (500, "content"), "neural-style": (1000, "grey+noise:0.0001")}[
+        name
+    ]
+
+
+def test_neural_style_starts_from_a_flat_image_with_noise_of_a_thousandth_of_a_level():
+    flat = first_image(preset("neural-style"), np.zeros((8, 8, 3)), [], 64, 64)
+    np.testing.assert_allclose(flat.mean(), 0.5, atol=1e-5)
+    assert 2e-6 < flat.std() < 1e-5
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_makes_a_picture(name, narrow_vgg, photo, artwork):
+    result = transfer(photo, artwork, vgg=narrow_vgg, preset=name, size=32, steps=3)
+    assert np.isfinite(result.image).all() and np.isfinite(result.loss)
+
+
+def test_help_says_what_each_preset_is_for_and_sets(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "2000")
+    with pytest.raises(SystemExit):
+        parse(["transfer", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name, sentence in SAID.items():
+        assert f"{name}: {sentence}" in said
+    assert "print: large, with a short memory of steps (--size 2048" in said
+    assert SAID.keys() == PRESETS.keys()
+    assert parse(["transfer", "c", "s", "-o", "o.png", "--preset", "neural-style"]).config == preset("neural-style")
