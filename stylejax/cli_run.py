@@ -1,5 +1,6 @@
 """One run of the command line: files in, one file out, with a bar, a log, and an orderly end when it is interrupted."""
 
+import dataclasses
 import os
 import secrets
 import shlex
@@ -13,10 +14,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylejax.config import FIRST_IMAGES, TransferConfig, option
+from stylejax.config import FIRST_IMAGES, TransferConfig, option, part
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from stylejax.images import Picture
     from stylejax.run_file import Places
     from stylejax.transfer import Checkpoint, Result, Step
@@ -69,13 +72,16 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 
     parameters, explanation = resolve(config.weights, config.seed)
     checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles])
+    # What was decided is part of the recipe, so that another machine makes the same picture.
+    config = dataclasses.replace(config, tile=checked.tile, shard=checked.shard)
     made_of = recipe(files.content, files.styles, config, parameters)
     checkpoint, before = None, 0.0
     if resume:
         before = read_position(resume).seconds
         checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
     say(explanation)
-    vgg = build_vgg(parameters, config.pooling, padding=config.padding)
+    vgg = build_vgg(parameters, config.pooling, padding=config.padding, remat=config.remat)
+    mesh = _mesh(part("shard", config.shard) or 1)
     every = files.keeping.checkpoint_every
     keeper = Keeper(run_file(files.out), made_of, _places(files, config), every, say, before)
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
@@ -91,7 +97,9 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
             def keep(checkpoint: "Checkpoint") -> None:
                 keeper.keep(checkpoint, now=interrupted())
 
-            result = transfer(content, styles, vgg=vgg, config=config, callback=watch, keep=keep, resume=checkpoint)
+            result = transfer(
+                content, styles, vgg=vgg, config=config, callback=watch, keep=keep, resume=checkpoint, mesh=mesh
+            )
         manifest = Manifest(made_of, outcome(result, time.perf_counter() - run_log.began))
         _save(files.out, result.image, embedded(manifest) if files.keeping.metadata else "")
         write_beside(files.out, manifest)
@@ -134,6 +142,17 @@ def _places(files: Files, config: TransferConfig) -> "Places":
     init = None if config.init in FIRST_IMAGES else seen(config.init)
     weights = config.weights if config.weights in NETWORKS else seen(config.weights)
     return Places(seen(files.content), tuple(seen(style) for style in files.styles), init, weights)
+
+
+def _mesh(devices: int) -> "Mesh | None":
+    """The devices that share a picture's rows."""
+    import jax
+
+    if devices == 1:
+        return None
+    return jax.make_mesh(
+        (devices,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.local_devices()[:devices]
+    )
 
 
 def _save(out: Path, image: "Picture", text: str) -> None:

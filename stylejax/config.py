@@ -49,8 +49,16 @@ class TransferConfig:
     as in the paper; or sigmoid, which can not leave black to white."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
+    history_dtype: Literal["float32", "bfloat16"] = "float32"
+    """How L-BFGS keeps what it remembers; bfloat16 takes half the memory, with directions that are a little worse."""
     learning_rate: float = 0.05
     """Step size of adam."""
+    tile: str = "off"
+    """Evaluate the picture by parts of so many pixels a side, exactly, in the memory of one part; auto where it needs it."""
+    shard: str = "off"
+    """Share the rows of the picture among so many devices; auto takes all where the picture is large enough."""
+    remat: bool = False
+    """Compute the network's responses twice instead of keeping them: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         """Raises `InputError` for a value that no run can have."""
@@ -69,8 +77,10 @@ class TransferConfig:
             layers, unused = getattr(self, f"{kind}_layers"), getattr(self, f"{kind}_weight") == 0
             ok = (len(layers) > 0 or unused) and len(set(layers)) == len(layers)
             _check(f"{kind}_layers", layers, ok, "one or more different layers")
-        for name in ("pooling", "padding", "balance", "optimizer", "parameterization"):
+        for name in ("pooling", "padding", "balance", "optimizer", "parameterization", "history_dtype"):
             _check_choice(self, name)
+        for name in ("tile", "shard"):
+            part(name, getattr(self, name))
         self.ladder()
 
     def ladder(self) -> tuple[int, ...]:
@@ -110,6 +120,13 @@ COARSEST = 128
 def option(name: str) -> str:
     """The option of a field, as it is typed."""
     return "--" + name.replace("_", "-")
+
+
+def part(name: str, value: str) -> int | None:
+    """`tile` or `shard` as a number; 0 for off, None for auto. Raises `InputError` for what is neither."""
+    ok = value in ("off", "auto") or value.isdecimal() and len(value) < 10 and int(value) > 0
+    _check(name, value, ok, "off, auto, or a whole number above 0")
+    return {"off": 0, "auto": None}[value] if value in ("off", "auto") else int(value)
 
 
 def _check(name: str, value: object, ok: bool, expected: str) -> None:

@@ -4,7 +4,7 @@ Every argument of `objective` is a pytree and none is static: a weight can chang
 without a new compilation. Which layers count is the set of names in the targets.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from stylejax.errors import InputError
-from stylejax.losses import Mean, correlations, gram_matrix, squared_error, style_loss, variations
+from stylejax.losses import Mean, PositionWeights, correlations, gram_matrix, squared_error, style_loss, variations
 from stylejax.parameterize import Encoded, decode
 from stylejax.types import ByLayer, Features, GramMatrices, Image, Network, Scalar
 
@@ -40,6 +40,13 @@ class Measures(NamedTuple):
     tv: tuple[Mean, ...]
 
 
+class Owned(NamedTuple):
+    """Which positions a part of a picture answers for: 1 for its own, 0 for its halo; of the image, and by layer."""
+
+    pixels: PositionWeights
+    layers: Mapping[str, PositionWeights]
+
+
 def content_targets(vgg: Network, content: Image, layers: Iterable[str]) -> Features:
     """P of eq. 1 for each layer."""
     return vgg(content, tuple(layers))
@@ -62,17 +69,17 @@ def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) ->
     Raises `InputError` when `weights` and `targets` do not name the same layers.
     """
     _check_layers(targets, weights)
-    terms = terms_of(measure(decode(image), vgg, targets), targets)
-    return jnp.asarray(optax.tree.vdot(weights, terms)), terms
+    return weighed(measure(decode(image), vgg, targets), targets, weights)
 
 
-def measure(image: Image, vgg: Network, targets: Targets) -> Measures:
-    """Looks at the image once."""
+def measure(image: Image, vgg: Network, targets: Targets, owned: Owned | None = None) -> Measures:
+    """Looks at the image once. Of a part of a picture it measures what is `owned`; these measures add up to the whole's."""
     features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
+    own = owned.layers if owned else dict.fromkeys(features)
     return Measures(
-        content={name: squared_error(features[name], p) for name, p in targets.content.items()},
-        style={name: correlations(features[name]) for name in targets.style},
-        tv=variations(image),
+        content={name: squared_error(features[name], p, own[name]) for name, p in targets.content.items()},
+        style={name: correlations(features[name], own[name]) for name in targets.style},
+        tv=variations(image, owned.pixels if owned else None),
     )
 
 
@@ -83,6 +90,12 @@ def terms_of(measures: Measures, targets: Targets) -> Terms:
         style={name: style_loss(gram.value, targets.style[name]) for name, gram in measures.style.items()},
         tv=sum((v.value for v in measures.tv), jnp.zeros(())),
     )
+
+
+def weighed(measures: Measures, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
+    """The objective from measures of the whole picture: the inner product of `weights` with the terms, and the terms."""
+    terms = terms_of(measures, targets)
+    return jnp.asarray(optax.tree.vdot(weights, terms)), terms
 
 
 def _check_layers(targets: Targets, weights: Terms) -> None:

@@ -1,7 +1,7 @@
 """One scale of a run: its size and steps, the image it starts from, its targets, and what the losses weigh there."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from stylejax.config import TransferConfig
 from stylejax.images import Picture, fit, read_image, resize
+from stylejax.losses import Mean
 from stylejax.objective import Targets, Terms, blend, content_targets, style_targets
 from stylejax.types import Scalar
 from stylejax.vgg import VGG, smallest_side
@@ -85,8 +86,8 @@ def noise(seed: int, height: int, width: int) -> Picture:
     return (0.5 + NOISE * generator.standard_normal((height, width, 3))).astype(np.float32)
 
 
-def loss_weights(config: TransferConfig, targets: Targets) -> Terms:
-    """α and β of equation 7 by layer.
+def loss_weights(config: TransferConfig, targets: Targets, squares: Mapping[str, Mean] | None = None) -> Terms:
+    """α and β of equation 7 by layer. `squares` is P² over positions and channels, where the targets do not have the whole P.
 
     `paper`: α · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β · w_l with w_l = 1/L.
     Deviation, `relative`: both are divided by the loss of an image without any response, Σ_l ½ mean P² and
@@ -94,12 +95,14 @@ def loss_weights(config: TransferConfig, targets: Targets) -> Terms:
     and style: these losses grow with the square and the fourth power of the scale of the responses.
     """
     alpha, beta, tv = (jnp.float32(w) for w in (config.content_weight, config.style_weight, config.tv_weight))
+    if squares is None:
+        squares = {name: Mean(jnp.sum(p**2), jnp.asarray(p.size, p.dtype)) for name, p in targets.content.items()}
     if config.balance == "paper":
-        content = {name: alpha * p.size for name, p in targets.content.items()}
+        content = {name: alpha * square.weight for name, square in squares.items()}
         return Terms(content, {name: beta / len(targets.style) for name in targets.style}, tv)
-    contents = _sum(0.5 * jnp.mean(p**2) for p in targets.content.values())
+    contents = _sum(0.5 * square.value for square in squares.values())
     styles = _sum(jnp.mean(a**2) / 4 for a in targets.style.values())
-    content = {name: alpha / contents for name in targets.content}
+    content = {name: alpha / contents for name in squares}
     return Terms(content, {name: beta / styles for name in targets.style}, tv)
 
 

@@ -60,9 +60,9 @@ def record(build: Callable[..., Any], **checks: Check) -> Check:
 
 
 def dataclass_of(kind: type) -> Check:
-    """An object with the fields of a dataclass of numbers, texts, choices and tuples of texts. What only `kind` knows of the
-    values, such as their range, it checks itself."""
-    plain: dict[Any, Check] = {int: whole(), float: number, str: text(), tuple[str, ...]: many(text())}
+    """An object with the fields of a dataclass of numbers, truths, texts, choices and tuples of texts. What only `kind` knows
+    of the values, such as their range, it checks itself."""
+    plain: dict[Any, Check] = {int: whole(), float: number, bool: truth, str: text(), tuple[str, ...]: many(text())}
     types = {field.name: field.type for field in dataclasses.fields(kind)}
     checks = {name: one_of(*get_args(t)) if get_origin(t) is Literal else plain[t] for name, t in types.items()}
     return record(kind, **checks)

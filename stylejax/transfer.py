@@ -5,18 +5,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from stylejax.config import TransferConfig, preset
+from stylejax.engine import Engine, engine_at
 from stylejax.errors import InputError
 from stylejax.images import Picture, resize
-from stylejax.memory import available_bytes, check_memory, predicted_bytes
-from stylejax.objective import Terms, objective
+from stylejax.objective import Terms
 from stylejax.optimize import Info, Minimizer, Run, adam, lbfgs, lbfgs_zoom, minimize
-from stylejax.parameterize import decode, encode
-from stylejax.scales import content_size, first_image, layers_of, loss_weights, scales_of, style_size, targets_at
+from stylejax.parameterize import Encoded
+from stylejax.plan import planned
+from stylejax.scales import content_size, first_image, layers_of, scales_of, style_size
 from stylejax.sources import resolve
 from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
 
@@ -68,6 +69,7 @@ def transfer(
     callback: Callback | None = None,
     keep: Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> Result:
     """A picture with the content of `content` and the style of `style`; of several styles, their mean; of none, if
@@ -76,16 +78,19 @@ def transfer(
     Images are arrays (h, w, 3) in [0, 1] of any sizes. `options` are the fields of `TransferConfig`, by the names and with
     the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`.
     `callback` sees each step and ends the run, with the best image so far, by returning True. `keep` sees where the run
-    stands after each step; what it copies of it goes on from there as `resume`, with the same images and options.
+    stands after each step; what it copies of it goes on from there as `resume`, with the same images and options. `mesh` has
+    the devices of `shard` along an axis "rows": jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,)).
     Raises `InputError` for input that can not work, before the work.
     """
     config = dataclasses.replace(config or preset(options.pop("preset", "default")), **options)
     styles = [check_image(s, "style") for s in (style if isinstance(style, Sequence) else [style])]
     content = check_image(content, "content")
     if vgg is None:
-        vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding)
+        vgg = build_vgg(
+            resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding, remat=config.remat
+        )
     config = check_run(config, vgg.network, content.shape, [s.shape for s in styles])
-    return _coarse_to_fine(content, styles, vgg, config, _Watch(config.steps, callback, keep, resume))
+    return _coarse_to_fine(content, styles, vgg, config, mesh, _Watch(config.steps, callback, keep, resume))
 
 
 def check_image(image: Any, role: str) -> Picture:
@@ -99,14 +104,14 @@ def check_image(image: Any, role: str) -> Picture:
         raise InputError(f"the {role} image holds integers; divide it by 255 (or 65535) so that it is in [0, 1]")
     if not np.isfinite(array).all() or array.min() < -0.5 or array.max() > 1.5:
         raise InputError(f"the {role} image has values outside [0, 1]; divide it by its full intensity")
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)
 
 
 def check_run(
     config: TransferConfig, network: str, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
 ) -> TransferConfig:
-    """The config with the paper's names of layers. Raises `InputError` for what this network and these image shapes can not
-    do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
+    """The config with the paper's names of layers, and with `tile` and `shard` decided. Raises `InputError` for what this network
+    and these image shapes can not do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
     if config.style_weight and not styles:
         raise InputError("no style image was given; give one, or --style-weight 0")
     if config.init == "style" and not styles:
@@ -123,8 +128,7 @@ def check_run(
             _refuse_small(f"the {role} image is {shape[1]}×{shape[0]} pixels", layers, "give a larger picture")
         if min(h, w) < least:
             _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
-    check_memory(lambda size: _needed_bytes(config, network, layers, content, size), available_bytes(), config.size)
-    return config
+    return planned(config, network, content)
 
 
 def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
@@ -132,7 +136,7 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
     history = min(config.history, steps)
     match config.optimizer:
         case "lbfgs":
-            return lbfgs(history)
+            return lbfgs(history, config.history_dtype)
         case "lbfgs-zoom":
             return lbfgs_zoom(history)
         case _:
@@ -140,7 +144,7 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
 
 
 def _coarse_to_fine(
-    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, watch: "_Watch"
+    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, mesh: Mesh | None, watch: "_Watch"
 ) -> Result:
     schedule = scales_of(config, content.shape, [s.shape for s in styles])
     image, solution = None, None
@@ -149,19 +153,42 @@ def _coarse_to_fine(
             continue
         h, w = content_size(config, content.shape, side)
         watch.enter(index, (h, w))
-        if not watch.resumed:
-            image = first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
-            image = encode(jnp.asarray(image), config.parameterization)
-        targets = targets_at(content, styles, vgg, config, side)
-        args = (vgg, targets, loss_weights(config, targets))
-        minimizer = minimizer_of(config, steps)
-        solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
-        image = np.clip(np.asarray(decode(solution.params)), 0, 1)
+        engine = engine_at(config, content, styles, vgg, side, mesh)
+        minimizer = engine.minimizer(minimizer_of(config, steps))
+
+        # Whoever holds a large picture once more than needed misses it: the minimizer alone has the first one.
+        start = [] if watch.resumed else [_start(config, content, styles, engine, (h, w), image)]
+        image = None
+        solution = minimize(
+            engine.fn,
+            minimizer,
+            start.pop() if start else None,
+            engine.args,
+            steps,
+            watch,
+            resume=watch.resumed,
+            keep=watch.keep,
+        )
+        image = engine.picture(solution.params)
+        solution = solution._replace(params=None, state=None)
         if watch.stopped:
             break
     assert image is not None and solution is not None
     image = resize(image, *content_size(config, content.shape, config.size)).clip(0, 1)
     return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
+
+
+def _start(
+    config: TransferConfig,
+    content: Picture,
+    styles: list[Picture],
+    engine: Engine,
+    size: tuple[int, int],
+    before: Picture | None,
+) -> Encoded:
+    """What a scale starts from: the picture of the scale before it, enlarged."""
+    image = first_image(config, content, styles, *size) if before is None else resize(before, *size)
+    return engine.first(image, config)
 
 
 class _Watch:
@@ -199,17 +226,6 @@ class _Watch:
         """Between two dispatches."""
         if self.keeper:
             self.keeper(Checkpoint(self.scale, run, self.step, self.evaluations))
-
-
-def _needed_bytes(
-    config: TransferConfig, network: str, layers: Sequence[str], content: tuple[int, ...], size: int
-) -> int:
-    """Peak memory at the size of the config or, at most, at another one, whose last scale may have more of the steps."""
-    steps = config.schedule()[-1][1] if size == config.size else config.steps
-    history = min(config.history, steps) if config.optimizer != "adam" else 2
-    # The coarser images of a pyramid are a third more numbers.
-    history = round(history * 4 / 3) if config.parameterization == "pyramid" else history
-    return predicted_bytes(network, layers, *content_size(config, content, size), history)
 
 
 def _refuse_small(what: str, layers: Sequence[str], remedy: str) -> None:

@@ -1,0 +1,142 @@
+"""One picture over many devices, exactly: each has a part of the rows.
+
+Before each convolution a device takes one row from either neighbour; nothing else of a response travels. The devices' measures
+are added up, and the losses are functions of the sum. Parts are multiples of all poolings, so the last may reach beyond the
+picture: what is there is held at zero, as the padding is, and nobody owns it.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from stylejax.losses import Mean, squared_error, variations
+from stylejax.objective import Measures, Owned, Targets, Terms, measure, weighed
+from stylejax.optimize import Function, Info, Minimizer
+from stylejax.parameterize import Encoded, decode
+from stylejax.types import Features, GramMatrices, Image, Scalar
+from stylejax.vgg import VGG, Rows, smallest_side
+
+ROWS = "rows"
+"""The axis of the mesh."""
+
+
+def rows_each(height: int, devices: int, layers: Iterable[str]) -> int:
+    """Rows of each device: a multiple of all poolings."""
+    multiple = smallest_side(layers)
+    return -(-height // (multiple * devices)) * multiple
+
+
+@functools.cache
+def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callable[..., tuple[Scalar, Terms]]:
+    """`objective` of parameters that are shared out by `spread`, whose leaves have these `shapes`; of `sharded_content`."""
+
+    def fn(params: Encoded, vgg: VGG, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
+        image = decode(gathered(params, shapes))
+        parts = _shared(mesh, image, _measures, vgg, targets)
+        measures = jax.tree.map(lambda m: m.sum(0), parts)
+        return weighed(measures._replace(tv=variations(image)), targets, weights)
+
+    return fn
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def sharded_content(
+    mesh: Mesh, vgg: VGG, image: Image, layers: tuple[str, ...], style_layers: tuple[str, ...]
+) -> tuple[Features, dict[str, Mean]]:
+    """P of eq. 1, each device the rows that it compares with, and P² as a `Mean`. The rows are shared out by all layers."""
+
+    def features(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> tuple[Features, dict[str, Mean]]:
+        maps = vgg(image, layers, rows)
+        owned = _owned(rows, image, maps).layers
+        squares = {name: squared_error(p, jnp.zeros_like(p), owned[name]) for name, p in maps.items()}
+        return maps, _stacked(squares)
+
+    names = Targets({}, dict.fromkeys((*layers, *style_layers), jnp.zeros(())))
+    maps, squares = _shared(mesh, image, features, vgg, names)
+    return maps, jax.tree.map(lambda m: m.sum(0), squares)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def sharded_grams(mesh: Mesh, vgg: VGG, image: Image, layers: tuple[str, ...]) -> GramMatrices:
+    """`style_targets` of a picture, its rows shared out."""
+    none = Targets({}, dict.fromkeys(layers, jnp.zeros((0, 0))))
+    parts = _shared(mesh, image, _measures, vgg, none)
+    return {name: jax.tree.map(lambda m: m.sum(0), mean).value for name, mean in parts.style.items()}
+
+
+def spread(mesh: Mesh, params: Encoded) -> Encoded:
+    """The parameters with their rows shared out."""
+    return jax.device_put(padded(params, mesh.size), NamedSharding(mesh, PartitionSpec(ROWS)))
+
+
+def padded(params: Encoded, devices: int) -> Encoded:
+    """The parameters with rows of zeros, so that each leaf's divide among the devices; their gradient is zero."""
+    return jax.tree.map(lambda z: jnp.pad(z, ((0, -z.shape[0] % devices), (0, 0), (0, 0))), params)
+
+
+def gathered(params: Encoded, shapes: tuple[tuple[int, ...], ...]) -> Encoded:
+    """The parameters without the rows that `spread` added."""
+    leaves, tree = jax.tree.flatten(params)
+    return jax.tree.unflatten(tree, [leaf[: shape[0]] for leaf, shape in zip(leaves, shapes, strict=True)])
+
+
+@functools.cache
+def placed(minimizer: Minimizer, mesh: Mesh) -> Minimizer:
+    """The minimizer of parameters that were `spread`: its state stays shared out as they are."""
+
+    def init(params: Encoded) -> Any:
+        return shared_out(mesh, minimizer.init(params))
+
+    def step(fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:
+        state, info = minimizer.step(fn, state, *args)
+        return shared_out(mesh, state), info
+
+    return Minimizer(init, step)
+
+
+def shared_out(mesh: Mesh, state: Any) -> Any:
+    """An optimizer's state: what is like the parameters is shared out by its rows; what has one of them, flat, in each row
+    (the memory of L-BFGS), along them; the rest is on every device."""
+    params = jax.tree.leaves(state.best.params)
+    shapes, flat = {leaf.shape for leaf in params}, {leaf.size for leaf in params}
+
+    def along(leaf: Any) -> PartitionSpec:
+        if leaf.shape in shapes:
+            return PartitionSpec(ROWS)
+        ring = leaf.ndim == 2 and leaf.shape[1] in flat and leaf.shape[0] != leaf.shape[1]
+        return PartitionSpec(None, ROWS) if ring else PartitionSpec()
+
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, along(x))), state)
+
+
+def _shared(mesh: Mesh, image: Image, part: Callable[..., Any], vgg: VGG, targets: Targets) -> Any:
+    """`part(rows, image, vgg, targets)` on each device's rows; what comes out is stacked along the first axis."""
+    height = image.shape[0]
+    padding = mesh.size * rows_each(height, mesh.size, (*targets.content, *targets.style)) - height
+    rows, everywhere = PartitionSpec(ROWS), PartitionSpec()
+    given = Targets({name: rows for name in targets.content}, {name: everywhere for name in targets.style})  # type: ignore[arg-type]
+    fn = functools.partial(part, Rows(ROWS, mesh.size, height))
+    # The network is not differentiated, so that what varies over the devices need not be told.
+    mapped = jax.shard_map(fn, mesh=mesh, in_specs=(rows, everywhere, given), out_specs=rows, check_vma=False)
+    return mapped(jnp.pad(image, ((0, padding), (0, 0), (0, 0))), vgg, targets)
+
+
+def _measures(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Measures:
+    features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))), rows)
+    return _stacked(measure(image, lambda *_: features, targets, _owned(rows, image, features)))._replace(tv=())
+
+
+def _owned(rows: Rows, image: Image, features: Features) -> Owned:
+    def inside(x: Array, scale: int) -> Array:
+        return jnp.broadcast_to(rows.inside(x.shape[0], scale)[:, None], x.shape[:2])
+
+    return Owned(inside(image, 1), {name: inside(f, smallest_side([name])) for name, f in features.items()})
+
+
+def _stacked(parts: Any) -> Any:
+    return jax.tree.map(lambda x: x[None], parts)
