@@ -66,8 +66,8 @@ def predicted_bytes(
 
 def _images(optimizer: str, history: int, history_bytes: int, pyramid: bool, tiled: bool) -> float:
     """Copies of the image. By tiles every one is counted: the content, and the point, its gradient, the best one and two
-    moments of Adam, or the direction, the trial and the memory's last point of L-BFGS. The coarser images of a pyramid are a third more
-    numbers, and the picture that they make is there beside them with its gradient."""
+    moments of Adam, or the direction, the trial and the memory's last point of L-BFGS. The coarser images of a pyramid are
+    a third more numbers, and the picture that they make is there beside them with its gradient."""
     remembered = 2 * history * history_bytes / 4
     if not tiled:
         return (4 if optimizer == "adam" else remembered) * (4 / 3 if pyramid else 1) + 12

@@ -5,7 +5,7 @@ without a new compilation. Which layers count is the set of names in the targets
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,8 @@ import optax
 from stylejax.errors import InputError
 from stylejax.losses import Mean, PositionWeights, correlations, gram_matrix, squared_error, style_loss, variations
 from stylejax.parameterize import Encoded, decode
-from stylejax.types import ByLayer, Features, GramMatrices, Image, Network, Scalar
+from stylejax.types import ByLayer, FeatureMap, Features, GramMatrices, Image, Network, Scalar
+from stylejax.vgg import VGG, Rows
 
 
 class Targets(NamedTuple):
@@ -72,13 +73,25 @@ def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) ->
     return weighed(measure(decode(image), vgg, targets), targets, weights)
 
 
-def measure(image: Image, vgg: Network, targets: Targets, owned: Owned | None = None) -> Measures:
-    """Looks at the image once. Of a part of a picture it measures what is `owned`; these measures add up to the whole's."""
-    features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))))
-    own = owned.layers if owned else dict.fromkeys(features)
+def measure(
+    image: Image, vgg: Network, targets: Targets, owned: Owned | None = None, rows: Rows | None = None
+) -> Measures:
+    """Looks at the image once. Of a part of a picture it measures what is `owned`; these measures add up to the whole's. A part
+    that consists of `rows` takes what lies beyond it from its neighbours."""
+
+    def look(name: str, response: FeatureMap) -> tuple[Mean | None, Mean | None]:
+        own = owned.layers[name] if owned else None
+        content = squared_error(response, targets.content[name], own) if name in targets.content else None
+        return content, correlations(response, own) if name in targets.style else None
+
+    layers = tuple(dict.fromkeys((*targets.content, *targets.style)))
+    if isinstance(vgg, VGG):
+        seen: dict[str, Any] = vgg.looked(image, layers, look, rows)
+    else:
+        seen = {name: look(name, response) for name, response in vgg(image, layers).items()}
     return Measures(
-        content={name: squared_error(features[name], p, own[name]) for name, p in targets.content.items()},
-        style={name: correlations(features[name], own[name]) for name in targets.style},
+        content={name: seen[name][0] for name in targets.content},
+        style={name: seen[name][1] for name in targets.style},
         tv=variations(image, owned.pixels if owned else None),
     )
 

@@ -51,8 +51,8 @@ def sharded_content(
     """P of eq. 1, each device the rows that it compares with, and P² as a `Mean`. The rows are shared out by all layers."""
 
     def features(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> tuple[Features, dict[str, Mean]]:
-        maps = vgg(image, layers, rows)
-        owned = _owned(rows, image, maps).layers
+        maps = vgg.looked(image, layers, lambda _, response: response, rows)
+        owned = _owned(rows, image, layers).layers
         squares = {name: squared_error(p, jnp.zeros_like(p), owned[name]) for name, p in maps.items()}
         return maps, _stacked(squares)
 
@@ -127,15 +127,17 @@ def _shared(mesh: Mesh, image: Image, part: Callable[..., Any], vgg: VGG, target
 
 
 def _measures(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Measures:
-    features = vgg(image, tuple(dict.fromkeys((*targets.content, *targets.style))), rows)
-    return _stacked(measure(image, lambda *_: features, targets, _owned(rows, image, features)))._replace(tv=())
+    owned = _owned(rows, image, (*targets.content, *targets.style))
+    return _stacked(measure(image, vgg, targets, owned, rows))._replace(tv=())
 
 
-def _owned(rows: Rows, image: Image, features: Features) -> Owned:
-    def inside(x: Array, scale: int) -> Array:
-        return jnp.broadcast_to(rows.inside(x.shape[0], scale)[:, None], x.shape[:2])
+def _owned(rows: Rows, image: Image, layers: Iterable[str]) -> Owned:
+    h, w, _ = image.shape
 
-    return Owned(inside(image, 1), {name: inside(f, smallest_side([name])) for name, f in features.items()})
+    def inside(scale: int) -> Array:
+        return jnp.broadcast_to(rows.inside(h // scale, scale)[:, None], (h // scale, w // scale))
+
+    return Owned(inside(1), {name: inside(smallest_side([name])) for name in layers})
 
 
 def _stacked(parts: Any) -> Any:

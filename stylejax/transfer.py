@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from stylejax.config import TransferConfig, preset
+from stylejax.config import TransferConfig, part, preset
 from stylejax.engine import Engine, engine_at
 from stylejax.errors import InputError
 from stylejax.images import Picture, resize
@@ -90,6 +90,9 @@ def transfer(
             resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding, remat=config.remat
         )
     config = check_run(config, vgg.network, content.shape, [s.shape for s in styles])
+    devices = part("shard", config.shard) or 1
+    if devices > 1 and (mesh is None or mesh.size != devices):
+        raise InputError(f"--shard {devices} needs a mesh of {devices} devices; give transfer one, as its text says")
     return _coarse_to_fine(content, styles, vgg, config, mesh, _Watch(config.steps, callback, keep, resume))
 
 
@@ -110,8 +113,11 @@ def check_image(image: Any, role: str) -> Picture:
 def check_run(
     config: TransferConfig, network: str, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
 ) -> TransferConfig:
-    """The config with the paper's names of layers, and with `tile` and `shard` decided. Raises `InputError` for what this network
-    and these image shapes can not do: an unknown layer, a picture too small for the deepest layer, more memory than there is."""
+    """The config with the paper's names of layers, and with `tile` and `shard` decided.
+
+    Raises `InputError` for what this network and these image shapes can not do: an unknown layer, a picture too small for the
+    deepest layer, more memory than there is.
+    """
     if config.style_weight and not styles:
         raise InputError("no style image was given; give one, or --style-weight 0")
     if config.init == "style" and not styles:

@@ -6,8 +6,8 @@ goes through `jax.jit`, `jax.vmap` and `jax.device_put` like any other argument.
 
 import functools
 import itertools
-from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -133,40 +133,51 @@ class VGG(nnx.Module):
             if winograd and kernel.shape[2] * kernel.shape[3] >= WINOGRAD_PAIRS:
                 setattr(self, f"{name}_transformed", nnx.Variable(jnp.asarray(transform_kernel(kernel))))
 
-    def __call__(self, image: Image, layers: Iterable[str], rows: Rows | None = None) -> Features:
+    def __call__(self, image: Image, layers: Iterable[str]) -> Features:
         """The responses of `layers` to one RGB image in [0, 1], by the names that were asked for.
 
-        Nothing beyond the deepest layer asked for is computed. `rows` says of which part of an image these are the pixels.
+        Nothing beyond the deepest layer asked for is computed.
         Raises `InputError` for an unknown layer and for an image too small for the deepest one.
         """
+        return self.looked(image, layers, lambda _, response: response)
+
+    def looked(
+        self, image: Image, layers: Iterable[str], look: Callable[[str, FeatureMap], Any], rows: Rows | None = None
+    ) -> dict[str, Any]:
+        """`look(name, response)` at each of `layers`. With `remat` the responses are not kept for the gradient, if what is seen
+        of them is less. `rows` says of which part of an image these are the pixels."""
         wanted = {name: canonical_layer(name, self.network) for name in layers}
         check_size(image.shape, wanted.values())
         names = layer_names(self.network)
         last = max((names.index(layer) for layer in wanted.values()), default=-1)
-        responses: Features = {}
+        seen: dict[str, Any] = {}
         x = (image - self.mean[None, None]) / self.std[None, None]
         if rows:
             x = x * rows.inside(x.shape[0], 1)[:, None, None]
         for _, group in itertools.groupby(names[: last + 1], block):
-            compute = functools.partial(self._block, tuple(group), frozenset(wanted.values()), rows)
-            x, asked = jax.checkpoint(compute)(x) if self.remat else compute(x)
-            responses |= asked
-        return {name: responses[layer] for name, layer in wanted.items()}
+            compute = functools.partial(self._block, tuple(group), wanted, look, rows)
+            x, more = computed_again(compute, x) if self.remat else compute(x)
+            seen |= more
+        return {name: seen[name] for name in wanted}
 
     def _block(
-        self, names: tuple[str, ...], wanted: frozenset[str], rows: Rows | None, x: FeatureMap
-    ) -> tuple[FeatureMap, Features]:
-        """What a block gives to the next, and the responses that are wanted of it. From the second on it pools first."""
-        asked: Features = {}
+        self,
+        names: tuple[str, ...],
+        wanted: dict[str, str],
+        look: Callable[[str, FeatureMap], Any],
+        rows: Rows | None,
+        x: FeatureMap,
+    ) -> tuple[FeatureMap, dict[str, Any]]:
+        """What a block gives to the next, and what is seen of its layers. From the second on it pools first."""
+        seen: dict[str, Any] = {}
         if block(names[0]) > 1:
             x = average_pool(x) if self.pooling == "avg" else max_pool(x)
             # Of an odd last row, half a window is in the picture: it is dropped.
             x = rows.inside(x.shape[0], 2 ** (block(names[0]) - 1))[:, None, None] * x if rows else x
-        for name in names:
-            x = jax.nn.relu(self._padded(name, x, rows))
-            if name in wanted:
-                asked[name] = x
-        return x, asked
+        for layer in names:
+            x = jax.nn.relu(self._padded(layer, x, rows))
+            seen |= {name: look(name, x) for name, asked in wanted.items() if asked == layer}
+        return x, seen
 
     def _padded(self, name: str, x: FeatureMap, rows: Rows | None) -> Float[Array, "h w o"]:
         """A layer sees one pixel beyond the edge: zeros as in training, or what `padding` says is there, or the neighbour's."""
@@ -185,6 +196,25 @@ class VGG(nnx.Module):
             return direct(x)
         transformed = getattr(self, f"{name}_transformed")[...].astype(x.dtype)
         return convolve(x, transformed) + direct.bias[None, None]
+
+
+def computed_again(compute: Callable[[FeatureMap], Any], x: FeatureMap) -> Any:
+    """`compute(x)`, of which only x is kept: the gradient computes it again.
+
+    It is `jax.checkpoint` but for one thing. On the CPU, XLA sees that the two computations are one and keeps the first; so the
+    second adds to x a zero that is made of the gradient that comes in, and must wait for it.
+    """
+
+    def forward(x: FeatureMap) -> tuple[Any, FeatureMap]:
+        return compute(x), x
+
+    def backward(x: FeatureMap, slopes: Any) -> tuple[FeatureMap]:
+        zero = sum(0 * leaf.ravel()[0] for leaf in jax.tree.leaves(slopes))
+        return jax.vjp(compute, x + zero)[1](slopes)
+
+    again = jax.custom_vjp(compute)
+    again.defvjp(forward, backward)
+    return again(x)
 
 
 def build_vgg(
