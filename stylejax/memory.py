@@ -18,8 +18,8 @@ WORKING_SET = 1.6
 """Bytes of an evaluation over the bytes of all responses: rectified responses are kept for the gradient, the largest is
 needed twice more. From the compiled program, with which `tests/test_memory.py` compares it: 1.5 direct, 1.7 Winograd."""
 
-REMAT = 1.6
-"""The same where a block's responses are computed again: over those of the layers looked at, and of the largest block."""
+REMAT = 2.4
+"""The same over those of the largest block, where a block's responses are computed again."""
 
 COPIES, WINOGRAD_COPIES = 2, 4
 """Bytes of the network over those of its kernels: directly, they are there once more, turned round for the gradient; for
@@ -58,7 +58,7 @@ def predicted_bytes(
     parts = windows(height, width, tile, layers, network) if tile else []
     tiled = len(parts) > 1
     pixels = parts[0].rows.size * parts[0].columns.size if tiled else height * width
-    evaluation = pixels * _responses(names, layers, remat)
+    evaluation = pixels * _responses(names, remat)
     vectors = IMAGE * height * width * _images(optimizer, history, history_bytes, pyramid, tiled)
     copies = WINOGRAD_COPIES if winograd else COPIES
     return int(lanes * (evaluation + vectors) / shards + copies * kernels)
@@ -75,14 +75,12 @@ def _images(optimizer: str, history: int, history_bytes: int, pyramid: bool, til
     return 1 + (moved * 4 / 3 + 2 if pyramid else moved)
 
 
-def _responses(names: Sequence[str], layers: Sequence[str], remat: bool) -> float:
+def _responses(names: Sequence[str], remat: bool) -> float:
     """Bytes a pixel of an evaluation."""
     sizes = {name: 4 * CHANNELS[block(name) - 1] / 4 ** (block(name) - 1) for name in names}
     if not remat:
         return WORKING_SET * sum(sizes.values())
-    kept = sum(sizes[name] for name in names if name in layers)
-    ends = [sum(sizes[n] for n in names if block(n) == b) for b in range(1, 6)]
-    return REMAT * (kept + max(ends))
+    return REMAT * max(sum(sizes[n] for n in names if block(n) == b) for b in range(1, 6))
 
 
 def available_bytes() -> int:
