@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from stylejax.curvature import Params
 from stylejax.losses import Mean, squared_error, variations
 from stylejax.objective import Measures, Owned, Targets, Terms, measure, weighed
 from stylejax.optimize import Function, Info, Minimizer
-from stylejax.parameterize import Encoded, decode
+from stylejax.parameterize import decode
 from stylejax.types import Features, GramMatrices, Image, Scalar
 from stylejax.vgg import VGG, Rows, smallest_side
 
@@ -35,7 +36,7 @@ def rows_each(height: int, devices: int, layers: Iterable[str]) -> int:
 def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callable[..., tuple[Scalar, Terms]]:
     """`objective` of parameters that are shared out by `spread`, whose leaves have these `shapes`; of `sharded_content`."""
 
-    def fn(params: Encoded, vgg: VGG, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
+    def fn(params: Params, vgg: VGG, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
         image = decode(gathered(params, shapes))
         parts = _shared(mesh, image, _measures, vgg, targets)
         measures = jax.tree.map(lambda m: m.sum(0), parts)
@@ -69,17 +70,17 @@ def sharded_grams(mesh: Mesh, vgg: VGG, image: Image, layers: tuple[str, ...]) -
     return {name: jax.tree.map(lambda m: m.sum(0), mean).value for name, mean in parts.style.items()}
 
 
-def spread(mesh: Mesh, params: Encoded) -> Encoded:
+def spread(mesh: Mesh, params: Params) -> Params:
     """The parameters with their rows shared out."""
     return jax.device_put(padded(params, mesh.size), NamedSharding(mesh, PartitionSpec(ROWS)))
 
 
-def padded(params: Encoded, devices: int) -> Encoded:
+def padded(params: Params, devices: int) -> Params:
     """The parameters with rows of zeros, so that each leaf's divide among the devices; their gradient is zero."""
     return jax.tree.map(lambda z: jnp.pad(z, ((0, -z.shape[0] % devices), (0, 0), (0, 0))), params)
 
 
-def gathered(params: Encoded, shapes: tuple[tuple[int, ...], ...]) -> Encoded:
+def gathered(params: Params, shapes: tuple[tuple[int, ...], ...]) -> Params:
     """The parameters without the rows that `spread` added."""
     leaves, tree = jax.tree.flatten(params)
     return jax.tree.unflatten(tree, [leaf[: shape[0]] for leaf, shape in zip(leaves, shapes, strict=True)])
@@ -89,7 +90,7 @@ def gathered(params: Encoded, shapes: tuple[tuple[int, ...], ...]) -> Encoded:
 def placed(minimizer: Minimizer, mesh: Mesh) -> Minimizer:
     """The minimizer of parameters that were `spread`: its state stays shared out as they are."""
 
-    def init(params: Encoded) -> Any:
+    def init(params: Params) -> Any:
         return shared_out(mesh, minimizer.init(params))
 
     def step(fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from stylejax.objective import Measures, Owned, Targets, Terms, measure, weighed
 from stylejax.parameterize import Encoded, decode
@@ -24,6 +24,9 @@ from stylejax.windows import Window
 
 TargetsIn: TypeAlias = Callable[[Window], Targets]
 """The targets that a window of the picture is compared with."""
+
+
+Place: TypeAlias = int | Int[Array, ""]
 
 
 class Ownership(NamedTuple):
@@ -125,18 +128,18 @@ def _slopes(measures: Measures, targets: Targets, weights: Terms) -> tuple[tuple
     return jax.value_and_grad(lambda m: weighed(m, targets, weights), has_aux=True)(measures)
 
 
-def _cut(image: Image, window: Window) -> Image:
+def _cut(image: Image, window: Window) -> Float[Array, "_ _ 3"]:
     rows, columns = window
     return _sliced(image, rows.start, columns.start, (rows.size, columns.size))
 
 
 @functools.partial(jax.jit, static_argnums=3)
-def _sliced(image: Image, row: int, column: int, size: tuple[int, int]) -> Image:
+def _sliced(image: Image, row: Place, column: Place, size: tuple[int, int]) -> Float[Array, "_ _ 3"]:
     return jax.lax.dynamic_slice(image, (row, column, 0), (*size, 3))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _add(gradient: Image, part: Image, row: int, column: int) -> Image:
+def _add(gradient: Image, part: Float[Array, "_ _ 3"], row: Place, column: Place) -> Image:
     """Adds a window's part in its place, without a copy of the whole."""
     before = jax.lax.dynamic_slice(gradient, (row, column, 0), part.shape)
     return jax.lax.dynamic_update_slice(gradient, before + part, (row, column, 0))

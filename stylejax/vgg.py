@@ -104,11 +104,11 @@ class Rows(NamedTuple):
     devices: int
     height: int
 
-    def below(self, x: FeatureMap, rows: int) -> FeatureMap:
+    def below(self, x: FeatureMap, rows: int) -> Float[Array, "_ w c"]:
         """The first `rows` of the next device; zeros beyond the last."""
         return jax.lax.ppermute(x[:rows], self.axis, [(i + 1, i) for i in range(self.devices - 1)])
 
-    def above(self, x: FeatureMap, rows: int) -> FeatureMap:
+    def above(self, x: FeatureMap, rows: int) -> Float[Array, "_ w c"]:
         """The last `rows` of the device before; zeros before the first."""
         return jax.lax.ppermute(x[-rows:], self.axis, [(i, i + 1) for i in range(self.devices - 1)])
 
@@ -167,7 +167,7 @@ class VGG(nnx.Module):
         look: Callable[[str, FeatureMap], Any],
         rows: Rows | None,
         x: FeatureMap,
-    ) -> tuple[FeatureMap, dict[str, Any]]:
+    ) -> tuple[Float[Array, "_ _ _"], dict[str, Any]]:
         """What a block gives to the next, and what is seen of its layers. From the second on it pools first."""
         seen: dict[str, Any] = {}
         if block(names[0]) > 1:

@@ -89,7 +89,7 @@ def test_the_halo_is_as_far_as_a_position_sees(network, narrow_parameters):
 
 @pytest.mark.parametrize(
     ("size", "tile", "kind"),
-    [((200, 187), 80, "pixels"), ((181, 261), 96, "pyramid"), ((97, 350), 111, "sigmoid")],
+    [((281, 45), 80, "pixels"), ((50, 347), 96, "pyramid"), ((299, 307), 111, "sigmoid")],
 )
 @pytest.mark.parametrize(("padding", "pooling"), [("zeros", "avg"), ("reflect", "max")])
 def test_tiles_have_the_value_and_the_gradient_of_the_whole(
@@ -104,8 +104,8 @@ def test_tiles_have_the_value_and_the_gradient_of_the_whole(
 
 
 def test_targets_are_found_by_tiles(narrow_vgg, generator):
-    image = picture(generator, 197, 205)
-    parts = windows(197, 205, 80, LAYERS, "vgg19")
+    image = picture(generator, 277, 45)
+    parts = windows(277, 45, 80, LAYERS, "vgg19")
     for name, gram in tiled_grams(narrow_vgg, image, STYLE, parts).items():
         right = style_targets(narrow_vgg, jnp.asarray(image), STYLE)[name]
         np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
@@ -117,8 +117,8 @@ def test_targets_are_found_by_tiles(narrow_vgg, generator):
 
 @pytest.mark.parametrize("minimizer", [lbfgs(5), adam()], ids=["lbfgs", "adam"])
 def test_a_function_on_the_host_is_minimized_as_any_other(minimizer, narrow_vgg, generator):
-    image, targets, weights = problem(narrow_vgg, generator, 180, 40)
-    parts = windows(180, 40, 80, LAYERS, "vgg19")
+    image, targets, weights = problem(narrow_vgg, generator, 270, 40)
+    parts = windows(270, 40, 80, LAYERS, "vgg19")
     one = minimize(objective, minimizer, image, (narrow_vgg, targets, weights), 4)
     args = (narrow_vgg, partial(cut_targets, targets), weights, parts)
     many = minimize(TILED, minimizer, image, args, 4)
@@ -220,8 +220,8 @@ def test_responses_computed_again_are_not_kept(narrow_parameters, generator):
     "options", [{"tile": "80"}, {"shard": "4"}, {"remat": True}, {"history_dtype": "bfloat16"}], ids=str
 )
 def test_a_run_from_coarse_to_fine_gives_the_same_picture(options, narrow_parameters, narrow_vgg, generator):
-    content, style = picture(generator, 150, 190), picture(generator, 70, 60)
-    kind = {"size": 190, "scales": "48", "steps": 8}
+    content, style = picture(generator, 60, 190), picture(generator, 70, 60)
+    kind = {"size": 280, "scales": "48", "steps": 8}
     vgg = build_vgg(narrow_parameters, remat="remat" in options)
     mesh = mesh_of(4) if "shard" in options else None
     one = transfer(content, style, vgg=narrow_vgg, **kind)
@@ -287,6 +287,6 @@ def test_short_memory_in_half_the_bits_converges():
 
     scales = jnp.logspace(0, 3, 40)
     values = {d: minimize(bowl, lbfgs(10, d), jnp.ones(40), (scales,), 80).value for d in ("float32", "bfloat16")}
-    assert values["bfloat16"] < 1e-3 * 1e-3 * float(scales.sum())
+    assert max(values.values()) < 1e-5 * float(scales.sum())
     state = lbfgs(10, "bfloat16").init(jnp.ones(40))
     assert {leaf.dtype for leaf in jax.tree.leaves(state.memory.steps)} == {jnp.dtype("bfloat16")}
