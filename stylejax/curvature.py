@@ -121,16 +121,23 @@ def _rounded(value: Params, ring: Params) -> Params:
 
 def _products(ring: Params, vector: Params) -> Float[Array, " slots"]:
     """The inner product of each slot with a vector."""
-    parts = jax.tree.map(lambda r, v: _matmul(r, v.ravel()), ring, vector)
+    parts = jax.tree.map(lambda r, v: _product(r, v.ravel()), ring, vector)
     return functools.reduce(jnp.add, jax.tree.leaves(parts))
+
+
+def _product(ring: Float[Array, "slots n"], vector: Float[Array, " n"]) -> Float[Array, " slots"]:
+    """Of a ring in fewer bits one slot after the other is widened: all of them would be the copy that was to be saved."""
+    if ring.dtype == vector.dtype:
+        return jnp.matmul(ring, vector, precision="highest")
+    return jax.lax.map(lambda slot: jnp.vdot(slot.astype(vector.dtype), vector, precision="highest"), ring)
 
 
 def _combine(coefficients: Float[Array, " slots"], ring: Float[Array, "slots n"], like: Array) -> Array:
     """The sum of the slots, each times its coefficient, in the shape of `like`."""
-    return _matmul(coefficients, ring).reshape(like.shape)
+    if ring.dtype == coefficients.dtype:
+        return jnp.matmul(coefficients, ring, precision="highest").reshape(like.shape)
 
+    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + pair[0] * pair[1].astype(total.dtype), None
 
-def _matmul(a: Array, b: Array) -> Array:
-    """A product in the wider precision of the two; what is stored in fewer bits is widened as it is read."""
-    dtype = jnp.result_type(a, b)
-    return jnp.matmul(a.astype(dtype), b.astype(dtype), precision="highest")
+    return jax.lax.scan(add, jnp.zeros(like.size, like.dtype), (coefficients, ring))[0].reshape(like.shape)

@@ -88,10 +88,13 @@ def test_the_halo_is_as_far_as_a_position_sees(network, narrow_parameters):
 
 
 @pytest.mark.parametrize(
-    ("size", "tile", "kind"),
-    [((281, 45), 80, "pixels"), ((50, 347), 96, "pyramid"), ((299, 307), 111, "sigmoid")],
+    ("size", "tile", "kind", "padding", "pooling"),
+    [
+        ((281, 45), 80, "pixels", "zeros", "avg"),
+        ((50, 347), 96, "pyramid", "replicate", "avg"),
+        ((299, 307), 111, "sigmoid", "reflect", "max"),
+    ],
 )
-@pytest.mark.parametrize(("padding", "pooling"), [("zeros", "avg"), ("reflect", "max")])
 def test_tiles_have_the_value_and_the_gradient_of_the_whole(
     size, tile, kind, padding, pooling, narrow_parameters, generator
 ):
