@@ -70,9 +70,9 @@ def _images(optimizer: str, history: int, history_bytes: int, pyramid: bool, til
     a third more numbers, and the picture that they make is there beside them with its gradient."""
     remembered = 2 * history * history_bytes / 4
     if not tiled:
-        return (4 if optimizer == "adam" else remembered) * (4 / 3 if pyramid else 1) + 12
+        return (4 if optimizer == "adam" else remembered) * (4 / 3 if pyramid else 1) + 12.0
     moved = 5 if optimizer == "adam" else remembered + 2 * history_bytes / 4 + 6
-    return 1 + (moved * 4 / 3 + 2 if pyramid else moved)
+    return 1.0 + (moved * 4 / 3 + 2 if pyramid else moved)
 
 
 def _responses(names: Sequence[str], remat: bool) -> float:
