@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from stylejax.errors import InputError
@@ -45,29 +45,31 @@ def parse(text: str) -> Any:
         raise InputError(f"it is not JSON ({' '.join(str(error).split())[:80]})") from None
 
 
-def record(build: Callable[..., Any], **checks: Check) -> Check:
-    """An object with exactly these fields, made into `build(**fields)`."""
+def record(build: Callable[..., Any], may_lack: Collection[str] = (), **checks: Check) -> Check:
+    """An object with exactly these fields, but for those that it `may_lack`, made into `build(**fields)`."""
 
     def check(value: Any, where: str) -> Any:
         _expect(isinstance(value, dict), value, where, "an object")
         _known(value, checks, where)
         for name in checks:
-            if name not in value:
+            if name not in value and name not in may_lack:
                 raise InputError(f"{_at(where, name)} is missing")
-        return build(**{name: checks[name](value[name], _at(where, name)) for name in checks})
+        return build(**{name: checks[name](v, _at(where, name)) for name, v in value.items()})
 
     return check
 
 
 def dataclass_of(kind: type) -> Check:
-    """An object with the fields of a dataclass of numbers, texts, choices, and tuples of texts or numbers. What only `kind`
-    knows of the values, such as their range, it checks itself."""
+    """An object with the fields of a dataclass of numbers, texts, choices, and tuples of texts or numbers. One that is missing
+    has its default: an older version wrote the object. What only `kind` knows of the values, such as their range, it checks
+    itself."""
     plain: dict[Any, Check] = {int: whole(), float: number, bool: truth, str: text()}
     plain |= {tuple[str, ...]: many(text()), tuple[float, ...]: many(number)}
     plain[float | tuple[float, ...]] = either(many(number), number)
     types = {field.name: field.type for field in dataclasses.fields(kind)}
     checks = {name: one_of(*get_args(t)) if get_origin(t) is Literal else plain[t] for name, t in types.items()}
-    return record(kind, **checks)
+    defaults = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+    return record(kind, defaults, **checks)
 
 
 def table(inner: Check, most: int = 100) -> Check:
