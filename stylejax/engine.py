@@ -30,7 +30,7 @@ from stylejax.scales import (
 from stylejax.shards import gathered, padded, placed, sharded_content, sharded_objective, sharded_styles, spread
 from stylejax.tiles import cut, cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
 from stylejax.vgg import VGG, smallest_side
-from stylejax.windows import Window, windows
+from stylejax.windows import Window, window_size, windows
 
 TILED = OnHost(tiled_value_and_gradient)
 
@@ -88,7 +88,7 @@ def devices_at(config: TransferConfig, height: int) -> int:
 def is_tiled(config: TransferConfig, network: str, height: int, width: int) -> bool:
     """Whether a scale has more than one tile."""
     tile = part("tile", config.tile)
-    return bool(tile) and len(windows(height, width, tile, layers_of(config), network)) > 1
+    return bool(tile) and window_size(height, width, tile, layers_of(config), network) != (height, width)
 
 
 def parameters_at(config: TransferConfig, height: int, width: int) -> Any:

@@ -9,7 +9,7 @@ import jax
 
 from stylejax.errors import InputError
 from stylejax.vgg import CHANNELS, block, layer_names
-from stylejax.windows import windows
+from stylejax.windows import window_size
 
 IMAGE = 12
 """Bytes a pixel of one RGB image in float32."""
@@ -58,9 +58,8 @@ def predicted_bytes(
     names = names[: 1 + max((names.index(layer) for layer in layers), default=-1)]
     channels = [CHANNELS[block(name) - 1] for name in names]
     kernels = sum(4 * 9 * i * o for i, o in zip((3, *channels), channels, strict=False))
-    parts = windows(height, width, tile, layers, network) if tile else []
-    tiled = len(parts) > 1
-    pixels = parts[0].rows.size * parts[0].columns.size if tiled else height * width
+    h, w = window_size(height, width, tile, layers, network) if tile else (height, width)
+    tiled, pixels = (h, w) != (height, width), h * w
     evaluation = pixels * _responses(names, remat)
     vectors = IMAGE * height * width * _images(optimizer, history, history_bytes, pyramid, tiled)
     copies = WINOGRAD_COPIES if winograd else COPIES

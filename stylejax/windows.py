@@ -56,15 +56,22 @@ def halo(layers: Iterable[str], network: str) -> int:
     return -(-reach // multiple) * multiple
 
 
-def spans(length: int, part: int, around: int, multiple: int) -> list[Span]:
-    """Windows along an axis of `length` pixels that own `part` pixels each, or fewer so that they share evenly, with a halo of
-    `around` pixels. Starts are multiples of `multiple`, and so is `around`; the last window ends where the picture does."""
+def extent(length: int, part: int, around: int, multiple: int) -> tuple[int, int]:
+    """How much of an axis of `length` pixels a window owns, and how much it sees: `part` pixels, or fewer so that windows share
+    evenly, with a halo of `around` pixels on either side; all of it where that is no less."""
     count = -(-length // max(part // multiple * multiple, multiple))
     own = -(-length // (count * multiple)) * multiple
     size = own + 2 * around
     # The last start is a multiple too if the size has the remainder of the length.
     size += (length - size) % multiple
-    if size >= length:
+    return (own, size) if size < length else (length, length)
+
+
+def spans(length: int, part: int, around: int, multiple: int) -> list[Span]:
+    """Windows along an axis, each of the same `extent`. Starts are multiples of `multiple`, and so is `around`; the last window
+    ends where the picture does."""
+    own, size = extent(length, part, around, multiple)
+    if size == length:
         return [Span(0, length, 0, length)]
     firsts = range(0, length, own)
     return [Span(min(max(f - around, 0), length - size), size, f, min(f + own, length)) for f in firsts]
@@ -76,3 +83,10 @@ def windows(height: int, width: int, tile: int, layers: Iterable[str], network: 
     around, multiple = halo(layers, network), smallest_side(layers)
     rows, columns = (spans(length, tile, around, multiple) for length in (height, width))
     return [Window(r, c) for r in rows for c in columns]
+
+
+def window_size(height: int, width: int, tile: int, layers: Iterable[str], network: str) -> tuple[int, int]:
+    """Rows and columns that a window of `windows` sees, without a list of them, which of a huge picture would be long."""
+    layers = tuple(layers)
+    around, multiple = halo(layers, network), smallest_side(layers)
+    return extent(height, tile, around, multiple)[1], extent(width, tile, around, multiple)[1]

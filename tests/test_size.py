@@ -22,8 +22,8 @@ from stylejax.objective import Targets, content_targets, objective, style_target
 from stylejax.optimize import _advance, adam, lbfgs, minimize
 from stylejax.parameterize import encode
 from stylejax.scales import loss_weights
-from stylejax.shards import gathered, placed, sharded_content, sharded_grams, sharded_objective, spread
-from stylejax.tiles import cut_targets, tiled_grams, tiled_squares, tiled_value_and_gradient
+from stylejax.shards import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
+from stylejax.tiles import cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
 from stylejax.transfer import transfer
 from stylejax.vgg import build_vgg
 from stylejax.windows import halo, spans, windows
@@ -103,14 +103,14 @@ def test_tiles_have_the_value_and_the_gradient_of_the_whole(
     image, targets, weights = problem(vgg, generator, *size)
     params, parts = encode(image, kind), windows(*size, tile, LAYERS, "vgg19")
     assert len(parts) > 1
-    found = tiled_value_and_gradient(params, vgg, partial(cut_targets, targets), weights, parts)
+    found = tiled_value_and_gradient(params, vgg, partial(cut_targets, targets), None, weights, parts)
     assert_equal(found, whole(params, vgg, targets, weights), 1e-4)
 
 
 def test_targets_are_found_by_tiles(narrow_vgg, generator):
     image = picture(generator, 277, 45)
     parts = windows(277, 45, 80, LAYERS, "vgg19")
-    for name, gram in tiled_grams(narrow_vgg, image, STYLE, parts).items():
+    for name, gram in tiled_styles(narrow_vgg, image, dict.fromkeys(STYLE), "gram", parts).items():
         right = style_targets(narrow_vgg, jnp.asarray(image), STYLE)[name]
         np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
     squares = tiled_squares(narrow_vgg, image, CONTENT, parts)["conv4_2"]
@@ -124,7 +124,7 @@ def test_a_function_on_the_host_is_minimized_as_any_other(minimizer, narrow_vgg,
     image, targets, weights = problem(narrow_vgg, generator, 270, 40)
     parts = windows(270, 40, 80, LAYERS, "vgg19")
     one = minimize(objective, minimizer, image, (narrow_vgg, targets, weights), 4)
-    args = (narrow_vgg, partial(cut_targets, targets), weights, parts)
+    args = (narrow_vgg, partial(cut_targets, targets), None, weights, parts)
     many = minimize(TILED, minimizer, image, args, 4)
     np.testing.assert_allclose(one.value, many.value, rtol=1e-4)
     assert one.evaluations == many.evaluations == 4
@@ -198,7 +198,7 @@ def test_eight_devices_have_an_eighth_each(tmp_path):
 
 def test_grams_are_summed_over_devices(narrow_vgg, generator):
     image = jnp.asarray(picture(generator, 70, 41))
-    for name, gram in sharded_grams(mesh_of(4), narrow_vgg, image, STYLE).items():
+    for name, gram in sharded_styles(mesh_of(4), narrow_vgg, image, dict.fromkeys(STYLE), "gram").items():
         right = style_targets(narrow_vgg, image, STYLE)[name]
         np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
 
