@@ -269,8 +269,11 @@ def _deep(data: bytes) -> Float[np.ndarray, "h w c"] | None:
     profile = _srgb_profile()
     if not deep_colour.low_bytes(lower) or upper.info.get("icc_profile", profile) != profile:
         return None
-    halves = [np.asarray(ImageOps.exif_transpose(half), np.float32) for half in (upper, lower)]
-    return (256 * halves[0] + halves[1]) / 65535
+    both = np.array(ImageOps.exif_transpose(upper), np.float32)
+    both *= 256
+    both += np.asarray(ImageOps.exif_transpose(lower))
+    both /= 65535
+    return both
 
 
 def _flat(layers: Float[np.ndarray, "h w c"], flatten: bool = True) -> Picture:
@@ -293,7 +296,10 @@ def _to_array(image: Pillow.Image, flatten: bool = True) -> Picture:
         image = image.convert("RGBA")
         white = Pillow.new("RGBA", image.size, "white")
         image = Pillow.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"), np.float32) / 255
+    array = np.array(image.convert("RGB"), np.float32)
+    # In place: of a large picture no second array is made.
+    array /= 255
+    return array
 
 
 def _from_deep_grey(grey: Float[np.ndarray, "h w"], mode: str) -> Picture:

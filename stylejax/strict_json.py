@@ -45,7 +45,7 @@ def parse(text: str) -> Any:
         raise InputError(f"it is not JSON ({' '.join(str(error).split())[:80]})") from None
 
 
-def record(build: Callable[..., Any], may_lack: Collection[str] = (), **checks: Check) -> Check:
+def record(build: Callable[..., Any], may_lack: Collection[str] = (), /, **checks: Check) -> Check:
     """An object with exactly these fields, but for those that it `may_lack`, made into `build(**fields)`."""
 
     def check(value: Any, where: str) -> Any:
