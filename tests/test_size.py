@@ -30,6 +30,7 @@ from stylejax.windows import halo, spans, windows
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 LAYERS = (*CONTENT, *STYLE)
+pytestmark = pytest.mark.slow
 CONFIG = TransferConfig(tv_weight=0.1)
 
 
