@@ -14,12 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tyro.conf import arg
 
 import stylejax
+from stylejax.checks import check_run
 from stylejax.cli_run import DONE, INTERRUPTED, say, start_jax
 from stylejax.cli_words import one_line_errors
 from stylejax.demo import photograph
 from stylejax.images import Picture, check_output, check_writable, fit, resize, write_atomically
 from stylejax.sheet import Grid, Labels, contact_sheet, html_page
-from stylejax.transfer import Result, Step, check_run
+from stylejax.transfer import Result, Step
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 LAYER_SETS = tuple(LAYERS[: i + 1] for i in range(len(LAYERS)))

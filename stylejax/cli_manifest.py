@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli_run import DONE, Files, Keeping, config_paths, run_transfer, say, start_jax
+from stylejax.cli_run import DONE, Files, Keeping, config_paths, row_mesh, run_transfer, say, start_jax
 from stylejax.cli_words import asking
 from stylejax.errors import InputError
 
@@ -125,26 +125,26 @@ def determined(recipe: "Recipe") -> None:
 
 def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
     """The same run, in memory. One that was interrupted is repeated as far as it went."""
+    from stylejax.checks import check_run
     from stylejax.images import read_image
     from stylejax.progress import progress_bar
     from stylejax.regions import read_masks
     from stylejax.sources import resolve
-    from stylejax.transfer import check_run, transfer
-    from stylejax.vgg import build_vgg
+    from stylejax.transfer import transfer, vgg_of
 
     config = inputs.config
     content, styles = read_image(inputs.content), [read_image(path) for path in inputs.styles]
     parameters, _ = resolve(config.weights, config.seed)
     masks = read_masks(config)
     check_run(config, parameters.network, content.shape, [style.shape for style in styles], masks)
-    vgg = build_vgg(parameters, config.pooling, padding=config.padding)
+    vgg, mesh = vgg_of(config, parameters), row_mesh(config)
     with progress_bar() as bar:
 
         def watch(step: Any) -> bool:
             bar(step)
             return step.step >= manifest.outcome.steps
 
-        return transfer(content, styles, masks=masks, vgg=vgg, config=config, callback=watch).image
+        return transfer(content, styles, masks=masks, vgg=vgg, config=config, callback=watch, mesh=mesh).image
 
 
 def _compare(picture: Path, pixels: Any, image: "Picture", alpha: "Alpha | None", manifest: "Manifest") -> int:

@@ -1,5 +1,6 @@
 """One run of the command line: files in, one file out, with a bar, a log, and an orderly end when it is interrupted."""
 
+import dataclasses
 import os
 import secrets
 import shlex
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stylejax.cli_words import say
-from stylejax.config import TransferConfig, files_of, option
+from stylejax.config import TransferConfig, files_of, option, part
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from stylejax.images import Alpha, Picture
     from stylejax.regions import Masks
     from stylejax.run_file import Places
@@ -64,6 +67,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 
         deterministic()
     start_jax()
+    from stylejax.checks import check_run
     from stylejax.cli_watch import Wanted, Watcher
     from stylejax.images import lay, resize
     from stylejax.manifest import Manifest, embedded, outcome, recipe, write_beside
@@ -72,21 +76,28 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     from stylejax.run_file import Keeper, read_checkpoint, read_position, run_file
     from stylejax.sources import resolve
     from stylejax.strict_json import plain
-    from stylejax.transfer import check_run, transfer
-    from stylejax.vgg import build_vgg
+    from stylejax.transfer import transfer, vgg_of
 
     parameters, explanation = resolve(config.weights, config.seed)
     checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles], masks)
+    # What was decided is part of the recipe, so that another machine makes the same picture.
+    config = dataclasses.replace(config, tile=checked.tile, shard=checked.shard)
     made_of = recipe(files.content, files.styles, config, parameters)
     checkpoint, before = None, 0.0
     if resume:
         before = read_position(resume).seconds
         checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
     say(explanation)
-    vgg = build_vgg(parameters, config.pooling, padding=config.padding)
+    vgg = vgg_of(config, parameters)
+    mesh = row_mesh(config)
     kept = files.keeping
     keeper = Keeper(run_file(files.out), made_of, _places(files, config), kept.checkpoint_every, say, before)
     wanted = Wanted(files.out, kept.save_every, kept.video, kept.show)
+    if mesh and any(wanted[1:]):
+        raise InputError(
+            "--save-every, --video and --show can not be combined with --shard, whose picture is in parts until its end; leave "
+            "them out"
+        )
     watcher = Watcher(wanted, config, content, alpha, masks)
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
         start = plain(made_of)
@@ -105,7 +116,14 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
                 keeper.keep(checkpoint, now=interrupted())
                 watcher(checkpoint)
 
-            options = {"vgg": vgg, "config": config, "callback": watch, "keep": keep, "resume": checkpoint}
+            options = {
+                "vgg": vgg,
+                "config": config,
+                "callback": watch,
+                "keep": keep,
+                "resume": checkpoint,
+                "mesh": mesh,
+            }
             result = transfer(content, styles, masks=masks, **options)
         watcher.end(result.steps, result.image)
         image, alpha = lay(result.image, alpha, files.out)
@@ -170,6 +188,17 @@ def _places(files: Files, config: TransferConfig) -> "Places":
     pictures = {name: tuple(seen(path) for path in paths) for name, paths in files_of(config).items()}
     weights = config.weights if config.weights in NETWORKS else seen(config.weights)
     return Places(seen(files.content), tuple(seen(style) for style in files.styles), pictures, weights)
+
+
+def row_mesh(config: TransferConfig) -> "Mesh | None":
+    """The devices that share a picture's rows, if they do."""
+    import jax
+
+    devices = part("shard", config.shard) or 1
+    if devices == 1:
+        return None
+    kinds, there = (jax.sharding.AxisType.Auto,), jax.local_devices()[:devices]
+    return jax.make_mesh((devices,), ("rows",), axis_types=kinds, devices=there)
 
 
 def _save(out: Path, *picture: Any) -> None:

@@ -71,6 +71,8 @@ class TransferConfig:
     as in the paper; sigmoid, which can not leave black to white; or fourier, waves of all lengths, the long ones first."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
+    history_dtype: Literal["float32", "bfloat16"] = "float32"
+    """How L-BFGS keeps what it remembers; bfloat16 takes half the memory, with directions that are a little worse."""
     learning_rate: float = 0.05
     """Step size of adam."""
     average: float = 0.0
@@ -78,6 +80,12 @@ class TransferConfig:
     takes the best step."""
     bits: int = 8
     """Bits a channel of the file: 8, or 16 in PNG and TIFF, which leave smooth skies without steps."""
+    tile: str = "off"
+    """Evaluate the picture by parts of so many pixels a side, exactly, in the memory of one part; auto where it needs it."""
+    shard: str = "off"
+    """Share the rows of the picture among so many devices; auto takes all where the picture is large enough."""
+    remat: bool = False
+    """Compute the network's responses twice instead of keeping them: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         """Raises `InputError` for a value that no run can have."""
@@ -118,8 +126,20 @@ class TransferConfig:
             _check(
                 f"{kind}_layers", ",".join(layers), ok, "names, each with :WEIGHT or without, of 0 or more, not all 0"
             )
-        for name in ("pooling", "padding", "tv", "statistic", "balance", "optimizer", "parameterization", "colour"):
+        for name in (
+            "pooling",
+            "padding",
+            "tv",
+            "statistic",
+            "balance",
+            "optimizer",
+            "parameterization",
+            "colour",
+            "history_dtype",
+        ):
             _check_choice(self, name)
+        for name in ("tile", "shard"):
+            part(name, getattr(self, name))
         self.ladder()
         self.first_images()
 
@@ -201,6 +221,13 @@ def layer_weight(entry: str) -> float:
 def option(name: str) -> str:
     """The option of a field, as it is typed."""
     return "--" + name.replace("_", "-")
+
+
+def part(name: str, value: str) -> int | None:
+    """`tile` or `shard` as a number; 0 for off, None for auto. Raises `InputError` for what is neither."""
+    ok = value in ("off", "auto") or value.isdecimal() and len(value) < 10 and int(value) > 0
+    _check(name, value, ok, "off, auto, or a whole number above 0")
+    return {"off": 0, "auto": None}[value] if value in ("off", "auto") else int(value)
 
 
 def _check(name: str, value: object, ok: bool, expected: str) -> None:

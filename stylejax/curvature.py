@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy.linalg import solve_triangular
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 Params: TypeAlias = Any
@@ -44,15 +45,16 @@ class Memory(NamedTuple):
     gradient: Params
 
 
-def scale_by_lbfgs(history: int) -> optax.GradientTransformation:
+def scale_by_lbfgs(history: int, dtype: DTypeLike | None = None) -> optax.GradientTransformation:
     """Turns a gradient into -H · gradient, remembering the last `history` pairs.
 
     `update` is to be called once at each point that is accepted, with `params` the point and `updates` its gradient. The
-    memory takes 2 · (`history` + 1) copies of the parameters.
+    memory takes 2 · (`history` + 1) copies of the parameters. `dtype` is how it keeps them, such as bfloat16 in half the space;
+    it computes in the precision of the parameters.
     """
 
     def init(params: Params) -> Memory:
-        ring = jax.tree.map(lambda p: jnp.zeros((history + 1, p.size), p.dtype), params)
+        ring = jax.tree.map(lambda p: jnp.zeros((history + 1, p.size), dtype or p.dtype), params)
         products = jnp.zeros((history + 1, history + 1), jnp.result_type(*jax.tree.leaves(params)))
         return Memory(ring, ring, products, products, jnp.asarray(0), params, optax.tree.zeros_like(params))
 
@@ -76,6 +78,8 @@ def _remember(memory: Memory, params: Params, gradient: Params) -> Memory:
     """
     step, change = optax.tree.sub(params, memory.params), optax.tree.sub(gradient, memory.gradient)
     slot = memory.pairs % memory.steps_changes.shape[0]
+    # The products are those of the pair as it is kept.
+    step, change = _rounded(step, memory.steps), _rounded(change, memory.changes)
     steps, changes = _put(memory.steps, step, slot), _put(memory.changes, change, slot)
     squares = _products(changes, change)
     sy = memory.steps_changes.at[slot].set(_products(changes, step)).at[:, slot].set(_products(steps, change))
@@ -107,15 +111,33 @@ def _direction(memory: Memory) -> Params:
 
 
 def _put(ring: Params, value: Params, slot: Int[Array, ""]) -> Params:
-    return jax.tree.map(lambda r, v: r.at[slot].set(v.ravel()), ring, value)
+    return jax.tree.map(lambda r, v: r.at[slot].set(v.ravel().astype(r.dtype)), ring, value)
+
+
+def _rounded(value: Params, ring: Params) -> Params:
+    """As the ring keeps it."""
+    return jax.tree.map(lambda v, r: v.astype(r.dtype).astype(v.dtype), value, ring)
 
 
 def _products(ring: Params, vector: Params) -> Float[Array, " slots"]:
     """The inner product of each slot with a vector."""
-    parts = jax.tree.map(lambda r, v: jnp.matmul(r, v.ravel(), precision="highest"), ring, vector)
+    parts = jax.tree.map(lambda r, v: _product(r, v.ravel()), ring, vector)
     return functools.reduce(jnp.add, jax.tree.leaves(parts))
+
+
+def _product(ring: Float[Array, "slots n"], vector: Float[Array, " n"]) -> Float[Array, " slots"]:
+    """Of a ring in fewer bits one slot after the other is widened: all of them would be the copy that was to be saved."""
+    if ring.dtype == vector.dtype:
+        return jnp.matmul(ring, vector, precision="highest")
+    return jax.lax.map(lambda slot: jnp.vdot(slot.astype(vector.dtype), vector, precision="highest"), ring)
 
 
 def _combine(coefficients: Float[Array, " slots"], ring: Float[Array, "slots n"], like: Array) -> Array:
     """The sum of the slots, each times its coefficient, in the shape of `like`."""
-    return jnp.matmul(coefficients, ring, precision="highest").reshape(like.shape)
+    if ring.dtype == coefficients.dtype:
+        return jnp.matmul(coefficients, ring, precision="highest").reshape(like.shape)
+
+    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+        return total + pair[0] * pair[1].astype(total.dtype), None
+
+    return jax.lax.scan(add, jnp.zeros(like.size, like.dtype), (coefficients, ring))[0].reshape(like.shape)

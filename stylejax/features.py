@@ -10,12 +10,12 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from stylejax.checks import check_image
 from stylejax.errors import InputError
 from stylejax.images import Picture, resize
 from stylejax.losses import total_variation
 from stylejax.optimize import Info, lbfgs, minimize
 from stylejax.parameterize import Encoded, decode, encode
-from stylejax.transfer import check_image
 from stylejax.types import Scalar
 from stylejax.vgg import VGG, canonical_layer
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stylejax import strict_json as strict
+from stylejax.checks import check_run
 from stylejax.config import TransferConfig, files_of, preset
 from stylejax.errors import InputError, did_you_mean
 from stylejax.images import FORMATS, read_image
 from stylejax.regions import read_masks
 from stylejax.sources import resolve
-from stylejax.transfer import check_run
 from stylejax.vgg import Parameters
 
 TYPES = {field.name: field.type for field in fields(TransferConfig)}
@@ -96,12 +96,19 @@ def _checked(settings: Sequence[Mapping[str, Any]]) -> Grid:
             row = _row(number, values, shape)
             found = network(*row.network)
             config = check_run(row.config, found[0].network, row.shapes[0], row.shapes[1:], read_masks(row.config))
+            _check_whole(config)
         except InputError as error:
             grid.bad.append(Bad(number, str(error)))
             continue
         grid.rows.append(row._replace(config=config))
         grid.networks[row.network] = found
     return grid
+
+
+def _check_whole(config: TransferConfig) -> None:
+    """Raises `InputError` for a row that is not evaluated whole, as lanes are."""
+    if (config.tile, config.shard) != ("off", "off"):
+        raise InputError("--tile and --shard are for single pictures; leave them off, or run stylejax transfer")
 
 
 def _tables(file: Path) -> list[dict[str, Any]]:

@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 
 from stylejax.errors import InputError
 from stylejax.vgg import CHANNELS, block, layer_names
+from stylejax.windows import windows
 
 IMAGE = 12
 """Bytes a pixel of one RGB image in float32."""
@@ -16,6 +17,9 @@ IMAGE = 12
 WORKING_SET = 1.6
 """Bytes of an evaluation over the bytes of all responses: rectified responses are kept for the gradient, the largest is
 needed twice more. From the compiled program, with which `tests/test_memory.py` compares it: 1.5 direct, 1.7 Winograd."""
+
+REMAT = 2.4
+"""The same over those of the largest block, where a block's responses are computed again."""
 
 COPIES, WINOGRAD_COPIES = 2, 4
 """Bytes of the network over those of its kernels: directly, they are there once more, turned round for the gradient; for
@@ -35,18 +39,51 @@ def predicted_bytes(
     width: int,
     history: int,
     winograd: bool | None = None,
+    *,
+    optimizer: str = "lbfgs",
+    history_bytes: int = 4,
+    pyramid: bool = False,
     lanes: int = 1,
+    remat: bool = False,
+    tile: int = 0,
+    shards: int = 1,
 ) -> int:
-    """Peak memory of a step at height×width: the network and, for each of the `lanes` that share it, its responses up to the
-    deepest of `layers`, and 2 · `history` images. `winograd` is what `build_vgg` was given."""
+    """Peak memory of a step at height×width, of each of `shards` devices: the network, its responses up to the deepest of
+    `layers`, and the optimizer's vectors, of which L-BFGS has 2 · `history`. Where `tile` is a side of tiles, the responses are
+    those to one window. `winograd` and `remat` are what `build_vgg` was given, `history_bytes` those of a remembered number.
+    """
     winograd = jax.default_backend() == "cpu" if winograd is None else winograd
+    layers = tuple(layers)
     names = layer_names(network)
     names = names[: 1 + max((names.index(layer) for layer in layers), default=-1)]
     channels = [CHANNELS[block(name) - 1] for name in names]
-    responses = sum(4 * c / 4 ** (block(name) - 1) for name, c in zip(names, channels, strict=True))
     kernels = sum(4 * 9 * i * o for i, o in zip((3, *channels), channels, strict=False))
+    parts = windows(height, width, tile, layers, network) if tile else []
+    tiled = len(parts) > 1
+    pixels = parts[0].rows.size * parts[0].columns.size if tiled else height * width
+    evaluation = pixels * _responses(names, remat)
+    vectors = IMAGE * height * width * _images(optimizer, history, history_bytes, pyramid, tiled)
     copies = WINOGRAD_COPIES if winograd else COPIES
-    return int(lanes * height * width * (WORKING_SET * responses + IMAGE * (2 * history + 12)) + copies * kernels)
+    return int(lanes * (evaluation + vectors) / shards + copies * kernels)
+
+
+def _images(optimizer: str, history: int, history_bytes: int, pyramid: bool, tiled: bool) -> float:
+    """Copies of the image. By tiles every one is counted: the content, and the point, its gradient, the best one and two
+    moments of Adam, or the direction, the trial and the memory's last point of L-BFGS. The coarser images of a pyramid are
+    a third more numbers, and the picture that they make is there beside them with its gradient."""
+    remembered = 2 * history * history_bytes / 4
+    if not tiled:
+        return (4 if optimizer == "adam" else remembered) * (4 / 3 if pyramid else 1) + 12.0
+    moved = 5 if optimizer == "adam" else remembered + 2 * history_bytes / 4 + 6
+    return 1.0 + (moved * 4 / 3 + 2 if pyramid else moved)
+
+
+def _responses(names: Sequence[str], remat: bool) -> float:
+    """Bytes a pixel of an evaluation."""
+    sizes = {name: 4 * CHANNELS[block(name) - 1] / 4 ** (block(name) - 1) for name in names}
+    if not remat:
+        return WORKING_SET * sum(sizes.values())
+    return REMAT * max(sum(sizes[n] for n in names if block(n) == b) for b in range(1, 6))
 
 
 def available_bytes() -> int:
@@ -60,14 +97,19 @@ def available_bytes() -> int:
     return min([psutil.virtual_memory().available, *_container_bytes()])
 
 
-def check_memory(needed: Callable[[int], int], available: int, size: int) -> None:
-    """Raises `InputError` that names a size that fits, if the `needed` bytes at `size` are more than `available`."""
+def check_memory(
+    needed: Callable[[int], int], available: int, size: int, others: Mapping[str, Callable[[int], int]] | None = None
+) -> None:
+    """Raises `InputError` if the `needed` bytes at `size` are more than `available`. It names a size that fits, and which of
+    the `others`, options with what they need, would make this size fit."""
     if needed(size) <= available:
         return
     fits = size
     while fits and needed(fits) > 0.95 * available:
         fits = int(0.95 * fits)
-    remedy = f"--size {fits} would fit, and so may" if fits >= SMALLEST else "free some memory, or try"
+    helping = [name for name, other in (others or {}).items() if other(size) <= available]
+    ways = ([f"--size {fits}"] if fits >= SMALLEST else []) + helping
+    remedy = f"{' or '.join(ways)} would fit, and so may" if ways else "free some memory, or try"
     raise InputError(
         f"a picture of --size {size} needs about {needed(size) / 2**30:.1f} GiB of memory, and "
         f"{available / 2**30:.1f} GiB are free; {remedy} a smaller --history or --optimizer adam"

@@ -6,7 +6,7 @@ without a new compilation. Which layers count is the set of names in the targets
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,12 @@ from stylejax.errors import InputError
 from stylejax.gaussian import Moments, moments, target_of, wasserstein_loss
 from stylejax.losses import Mean, PositionWeights, correlations, squared_error, style_loss, variations
 from stylejax.parameterize import Encoded, decode
-from stylejax.types import ByLayer, FeatureMap, Features, GramMatrix, Image, Network, Scalar
+from stylejax.types import ByLayer, FeatureMap, Features, Image, Network, Scalar
+from stylejax.vgg import VGG, Rows
 
 Statistic: TypeAlias = Literal["gram", "wasserstein"]
 
-StyleTarget: TypeAlias = GramMatrix | Moments
+StyleTarget: TypeAlias = Float[Array, "_ _"] | Moments
 """What a layer's style is compared by is what its target is: Gram matrices, or Gaussians."""
 
 StyleTargets: TypeAlias = dict[str, StyleTarget]
@@ -69,6 +70,13 @@ class Measures(NamedTuple):
     tv: tuple[Mean, ...]
 
 
+class Owned(NamedTuple):
+    """Which positions a part of a picture answers for: 1 for its own, 0 for its halo; of the image, and by layer."""
+
+    pixels: PositionWeights
+    layers: Mapping[str, PositionWeights]
+
+
 def content_targets(vgg: Network, content: Image, layers: Iterable[str]) -> Features:
     """P of eq. 1 for each layer."""
     return vgg(content, tuple(layers))
@@ -79,10 +87,9 @@ def style_targets(
 ) -> StyleTargets:
     """A of eq. 4 for each layer, or its `Moments`, of all positions or as `guides` weigh them. It does not depend on the size
     of the image."""
-    features, within = vgg(style, tuple(layers)), guides or {}
-    if statistic == "gram":
-        return {name: correlations(f, within.get(name)).value for name, f in features.items()}
-    return {name: target_of(moments(f, within.get(name)).value) for name, f in features.items()}
+    like, within = no_target(statistic), guides or {}
+    means = {name: _statistic(f, like, within.get(name)) for name, f in vgg(style, tuple(layers)).items()}
+    return {name: target_from(mean.value, statistic) for name, mean in means.items()}
 
 
 def blend(targets: Sequence[StyleTargets], weights: Sequence[float] = ()) -> StyleTargets:
@@ -119,8 +126,7 @@ def objective(image: Encoded, vgg: Network, targets: Targets, weights: Terms) ->
     Raises `InputError` when `weights` and `targets` do not name the same layers.
     """
     _check_layers(targets, weights)
-    terms = terms_of(measure(shown(image, targets.kept), vgg, targets), targets)
-    return jnp.asarray(optax.tree.vdot(weights, terms)), terms
+    return weighed(measure(shown(image, targets.kept), vgg, targets), targets, weights)
 
 
 def shown(image: Encoded, kept: Kept | None) -> Image:
@@ -132,22 +138,33 @@ def shown(image: Encoded, kept: Kept | None) -> Image:
     return (1 - share) * decoded + share * kept.image
 
 
-def measure(image: Image, vgg: Network, targets: Targets) -> Measures:
-    """Looks at the image once.
+def measure(
+    image: Image, vgg: Network, targets: Targets, owned: Owned | None = None, rows: Rows | None = None
+) -> Measures:
+    """Looks at the image once. Of a part of a picture it measures what is `owned`; these measures add up to the whole's. A part
+    that consists of `rows` takes what lies beyond it from its neighbours.
 
     The Gram matrix of a region is G_r = (T∘F)ᵀ(T∘F) with the guide T², normalized so that Σ T² = 1 (Gatys et al. 2017,
     *Controlling Perceptual Factors in Neural Style Transfer*). Deviation: a mask is T² and not T, so that at a soft edge the
     regions' shares of a position add up to 1.
     """
-    layers = {name: layer_and_region(name)[0] for name in targets.style}
-    features = vgg(image, tuple(dict.fromkeys((*targets.content, *layers.values()))))
+
+    def look(layer: str, response: FeatureMap) -> tuple[Mean | None, dict[str, Mean]]:
+        own = owned.layers[layer] if owned else None
+        content = squared_error(response, targets.content[layer], own) if layer in targets.content else None
+        entries = [name for name in targets.style if layer_and_region(name)[0] == layer]
+        within = {name: _both(own, targets.guides.get(name)) for name in entries}
+        return content, {name: _statistic(response, targets.style[name], within[name]) for name in entries}
+
+    layers = layers_in(targets)
+    if isinstance(vgg, VGG):
+        seen: dict[str, Any] = vgg.looked(image, layers, look, rows)
+    else:
+        seen = {name: look(name, response) for name, response in vgg(image, layers).items()}
     return Measures(
-        content={name: squared_error(features[name], p) for name, p in targets.content.items()},
-        style={
-            name: _statistic(features[layers[name]], target, targets.guides.get(name))
-            for name, target in targets.style.items()
-        },
-        tv=targets.variations(image),
+        content={name: seen[name][0] for name in targets.content},
+        style={name: seen[layer_and_region(name)[0]][1][name] for name in targets.style},
+        tv=targets.variations(image, owned.pixels if owned else None),
     )
 
 
@@ -160,13 +177,39 @@ def terms_of(measures: Measures, targets: Targets) -> Terms:
     )
 
 
+def weighed(measures: Measures, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
+    """The objective from measures of the whole picture: the inner product of `weights` with the terms, and the terms."""
+    terms = terms_of(measures, targets)
+    return jnp.asarray(optax.tree.vdot(weights, terms)), terms
+
+
+def layers_in(targets: Targets) -> tuple[str, ...]:
+    """Every layer that the targets name."""
+    return tuple(dict.fromkeys((*targets.content, *(layer_and_region(name)[0] for name in targets.style))))
+
+
 def style_error(value: Float[Array, "_ _"], target: StyleTarget) -> Scalar:
     """The style loss of a layer from the mean that was measured; from zeros, that of an image without any response."""
     return wasserstein_loss(value, target) if isinstance(target, Moments) else style_loss(value, target)
 
 
+def no_target(statistic: Statistic) -> StyleTarget:
+    """What stands for a target where a style is measured and not compared."""
+    nothing = jnp.zeros((0, 0))
+    return nothing if statistic == "gram" else Moments(nothing, nothing)
+
+
+def target_from(value: Float[Array, "_ _"], statistic: Statistic) -> StyleTarget:
+    """The target from what was measured of a style."""
+    return value if statistic == "gram" else target_of(value)
+
+
 def _statistic(features: FeatureMap, target: StyleTarget, weights: PositionWeights | None) -> Mean:
     return moments(features, weights) if isinstance(target, Moments) else correlations(features, weights)
+
+
+def _both(own: PositionWeights | None, guide: PositionWeights | None) -> PositionWeights | None:
+    return guide if own is None else own if guide is None else own * guide
 
 
 def _check_layers(targets: Targets, weights: Terms) -> None:

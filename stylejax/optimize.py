@@ -32,6 +32,13 @@ PATIENCE = 6
 """Rejections in a row after which the memory is to blame, and is emptied."""
 
 
+class OnHost(NamedTuple):
+    """A function whose evaluation is many programs, called from the host:
+    `evaluate(params, *args) -> ((value, aux), gradient)`. Only minimizers that ask and tell can minimize it."""
+
+    evaluate: Callable[..., tuple[tuple[Scalar, Any], Params]]
+
+
 class Best(NamedTuple):
     """The best point that was evaluated, and its value."""
 
@@ -124,7 +131,7 @@ class AveragedState(NamedTuple):
 
 # The factories are cached so that the same arguments give the same functions, and these the same compiled program.
 @functools.cache
-def lbfgs(history: int = HISTORY) -> Minimizer:
+def lbfgs(history: int = HISTORY, history_dtype: str = "float32") -> Minimizer:
     """L-BFGS with one evaluation of value and gradient a step.
 
     A step evaluates a trial point x + t·d. It is accepted when the value is finite and f(x + t·d) ≤ max of the last values
@@ -133,7 +140,7 @@ def lbfgs(history: int = HISTORY) -> Minimizer:
 
     Deviation: the authors take every step of length 1 unseen. On ordinary problems so does this one.
     """
-    transformation = scale_by_lbfgs(history)
+    transformation = scale_by_lbfgs(history, None if history_dtype == "float32" else history_dtype)
 
     def init(params: Params) -> LbfgsState:
         zeros = optax.tree.zeros_like(params)
@@ -270,7 +277,7 @@ def _in_halves(init: Callable, ask: Callable, tell: Callable) -> Minimizer:
 
 
 def minimize(
-    fn: Function,
+    fn: Function | OnHost,
     minimizer: Minimizer,
     params: Params,
     args: tuple,
@@ -282,16 +289,21 @@ def minimize(
 ) -> Solution:
     """Takes `steps` steps from `params` and returns the best point seen.
 
-    `fn` and `minimizer` are compiled in by identity, `args` go in as arrays. `callback` sees the `Info` of each step as NumPy
-    values, in order, and ends the run by returning True. `keep` sees where the run stands after each dispatch, before the
-    state is given away to the next; such a `Run` goes on from there as `resume`.
+    `fn` and `minimizer` are compiled in by identity, `args` go in as arrays; a function `OnHost` is called as it is.
+    `callback` sees the `Info` of each step as NumPy values, in order, and ends the run by returning True. `keep` sees where the
+    run stands after each dispatch, before the state is given away to the next; such a `Run` goes on from there as `resume`.
     Raises `FloatingPointError` if no step had a finite value.
     """
     run = Run(_init(minimizer, params)) if resume is None else resume
+    # The first image is a vector of its own no more; a large one is missed.
+    del params, resume
     stop = False
     while run.steps < steps and not stop:
-        length = min(chunk_length(), steps - run.steps)
-        state, infos = _advance(fn, minimizer, length, run.state, args)
+        length = 1 if isinstance(fn, OnHost) else min(chunk_length(), steps - run.steps)
+        if isinstance(fn, OnHost):
+            state, infos = _advance_on_host(fn, minimizer, run.state, args)
+        else:
+            state, infos = _advance(fn, minimizer, length, run.state, args)
         run = run._replace(state=state)
         for info in _unstack(jax.device_get(infos), length):
             run = noted(run, info)
@@ -332,6 +344,19 @@ def _advance(fn: Function, minimizer: Minimizer, length: int, state: Any, args: 
     if length == 1:
         return minimizer.step(fn, state, *args)
     return jax.lax.scan(lambda s, _: minimizer.step(fn, s, *args), state, length=length)
+
+
+def _advance_on_host(fn: OnHost, minimizer: Minimizer, state: Any, args: tuple) -> tuple[Any, Info]:
+    """One step in its two halves, with the evaluation between them."""
+    assert minimizer.ask, "a function on the host is minimized by asking and telling"
+    (value, aux), gradient = fn.evaluate(minimizer.ask(state), *args)
+    return _tell(minimizer, state, value, aux, gradient)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _tell(minimizer: Minimizer, state: Any, value: Scalar, aux: Any, gradient: Params) -> tuple[Any, Info]:
+    assert minimizer.tell, "a function on the host is minimized by asking and telling"
+    return minimizer.tell(state, value, aux, gradient)
 
 
 def _unstack(infos: Info, length: int) -> list[Info]:

@@ -17,12 +17,12 @@ import numpy as np
 
 from stylejax import strict_json as strict
 from stylejax.config import TransferConfig
+from stylejax.engine import parameters_at
 from stylejax.errors import InputError
 from stylejax.images import replace_atomically
 from stylejax.manifest import Recipe, recipe_check
 from stylejax.objective import Terms
 from stylejax.optimize import Run
-from stylejax.parameterize import encode
 from stylejax.scales import content_size, scales_of
 from stylejax.transfer import Checkpoint, minimizer_of
 
@@ -93,10 +93,8 @@ def read_checkpoint(
     with _opened(path) as archive:
         side, steps = scales_of(config, content, styles)[position.scale]
         minimizer = minimizer_of(config, steps)
-        image = jax.ShapeDtypeStruct((*content_size(config, content, side), 3), np.float32)
-        expected, tree = jax.tree.flatten(
-            jax.eval_shape(lambda x: minimizer.init(encode(x, config.parameterization)), image)
-        )
+        params = parameters_at(config, *content_size(config, content, side))
+        expected, tree = jax.tree.flatten(jax.eval_shape(minimizer.init, params))
         leaves = [_array(archive, f"state{i}", leaf.size * leaf.dtype.itemsize) for i, leaf in enumerate(expected)]
         for leaf, like in zip(leaves, expected, strict=True):
             if leaf.shape != like.shape or leaf.dtype != like.dtype:

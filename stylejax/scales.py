@@ -1,8 +1,8 @@
 """One scale of a run: its size and steps, the image it starts from, its targets, and what the losses weigh there."""
 
 import functools
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from stylejax.config import TransferConfig, layer_name, layer_weight
 from stylejax.gaussian import Moments
 from stylejax.images import Picture, fit, read_image, resize, resize_mask
-from stylejax.losses import absolute_variations, isotropic_variations, variations
+from stylejax.losses import Mean, absolute_variations, isotropic_variations, variations
 from stylejax.objective import (
     Guides,
     Kept,
@@ -31,6 +31,9 @@ from stylejax.objective import (
 from stylejax.regions import Masks, guides, parts, regions, style_of
 from stylejax.types import ByLayer, Features, Scalar
 from stylejax.vgg import VGG, smallest_side
+
+Measured: TypeAlias = Callable[[VGG, Picture, Any, Statistic], StyleTargets]
+"""Measures a picture at the layers of guides."""
 
 NOISE = 0.05
 """Standard deviation of the first noise around middle grey. What the network does not see of it stays in the picture."""
@@ -100,9 +103,9 @@ def targets_at(
 ) -> Targets:
     """Targets at one scale."""
     masks = masks or Masks()
-    responses, kept = content_at(content, vgg, config, side, masks)
+    seen, kept = content_at(content, vgg, config, side, masks)
     style, guided = style_at(content.shape, styles, vgg, config, side, masks)
-    return Targets(responses, style, guided, kept, VARIATIONS[config.tv])
+    return Targets(seen, style, guided, kept, VARIATIONS[config.tv])
 
 
 def content_at(
@@ -111,7 +114,7 @@ def content_at(
     """What the picture should have of the content, and what of it is kept, at one scale."""
     h, w = content_size(config, content.shape, side)
     image = resize(content, h, w)
-    return _responses(vgg, image, tuple(map(layer_name, config.content_layers))), kept_at(content, masks, h, w)
+    return responses(vgg, image, tuple(map(layer_name, config.content_layers))), kept_at(content, masks, h, w)
 
 
 def kept_at(content: Picture, masks: Masks, h: int, w: int) -> Kept | None:
@@ -122,11 +125,19 @@ def kept_at(content: Picture, masks: Masks, h: int, w: int) -> Kept | None:
 
 
 def style_at(
-    content: tuple[int, ...], styles: list[Picture], vgg: VGG, config: TransferConfig, side: int, masks: Masks
+    content: tuple[int, ...],
+    styles: list[Picture],
+    vgg: VGG,
+    config: TransferConfig,
+    side: int,
+    masks: Masks,
+    measured: Measured | None = None,
 ) -> tuple[StyleTargets, Guides]:
-    """What the styles are compared by, and guides, by layer and region. A layer at which a region is empty is left out."""
+    """What the styles are compared by, and guides, by layer and region. A layer at which a region is empty is left out.
+    `measured` is another way to `style_targets`."""
     taken = [
-        targets_of(part, styles, vgg, config, side, masks) for part in parts_at(content, styles, config, side, masks)
+        targets_of(part, styles, vgg, config, side, masks, measured or _styles)
+        for part in parts_at(content, styles, config, side, masks)
     ]
     found = regions(masks, len(taken), *content_size(config, content, side))
     # Without masks of the content, all styles are for the one region that there is.
@@ -153,18 +164,25 @@ def parts_at(
 
 
 def targets_of(
-    part: int, styles: list[Picture], vgg: VGG, config: TransferConfig, side: int, masks: Masks
+    part: int,
+    styles: list[Picture],
+    vgg: VGG,
+    config: TransferConfig,
+    side: int,
+    masks: Masks,
+    measured: Measured,
 ) -> StyleTargets:
     """What the picture should have of a part of the styles, at a scale, by layer."""
     number = style_of(part, len(styles))
     h, w = style_size(config, styles[number].shape, side, number)
     within = resize_mask(masks.style[part], h, w) if masks.style else None
     covered = guides(within, map(layer_name, config.style_layers))
-    return _styles(vgg, resize(styles[number], h, w), covered, config.statistic)
+    return measured(vgg, resize(styles[number], h, w), covered, config.statistic)
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _responses(vgg: VGG, content: Any, layers: tuple[str, ...]) -> Features:
+def responses(vgg: VGG, content: Any, layers: tuple[str, ...]) -> Features:
+    """`content_targets`, compiled."""
     return content_targets(vgg, content, layers)
 
 
@@ -179,8 +197,11 @@ def noise(seed: int, height: int, width: int) -> Picture:
     return (0.5 + NOISE * generator.standard_normal((height, width, 3))).astype(np.float32)
 
 
-def loss_weights(config: TransferConfig, targets: Targets, pixels: int = 1) -> Terms:
-    """α and β of equation 7 by layer, each times the layer's own weight w_l.
+def loss_weights(
+    config: TransferConfig, targets: Targets, pixels: int = 1, squares: Mapping[str, Mean] | None = None
+) -> Terms:
+    """α and β of equation 7 by layer, each times the layer's own weight w_l. `squares` is P² over positions and channels, where
+    the targets do not have the whole P.
 
     `paper`: α · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β · w_l with w_l = 1/L.
     `mean`: 2α and 4β/N², that is α · mean (F - P)² and β · mean ((G - A) / N)²; of Gaussians, β · W²/N. The total variation is
@@ -191,32 +212,34 @@ def loss_weights(config: TransferConfig, targets: Targets, pixels: int = 1) -> T
     has β times the part of the picture that it is of: a style is as strong in a small region as in a large one.
     """
     alpha, beta, tv = (jnp.float32(w) for w in (config.content_weight, config.style_weight, config.tv_weight))
-    own, shares = _own(config, targets), {name: _share(config, targets, name) for name in targets.style}
+    if squares is None:
+        squares = {name: Mean(jnp.sum(p**2), jnp.asarray(p.size, p.dtype)) for name, p in targets.content.items()}
+    own, shares = _own(config, squares, targets), {name: _share(config, targets, name) for name in targets.style}
     match config.balance:
         case "paper":
-            content = {name: alpha * p.size for name, p in targets.content.items()}
+            content = {name: alpha * square.weight for name, square in squares.items()}
             style = {name: beta / len(config.style_layers) for name in targets.style}
         case "mean":
-            content = {name: 2 * alpha for name in targets.content}
+            content = {name: 2 * alpha for name in squares}
             style = {name: beta * _per_channel(a) for name, a in targets.style.items()}
             tv = tv * 3 * pixels
         case _:
-            contents = _sum(own.content[name] * 0.5 * jnp.mean(p**2) for name, p in targets.content.items())
-            content = {name: alpha / contents for name in targets.content}
+            contents = _sum(own.content[name] * 0.5 * square.value for name, square in squares.items())
+            content = {name: alpha / contents for name in squares}
             style = {name: beta / _strength(targets, own.style, name) for name in targets.style}
     content = {name: own.content[name] * weight for name, weight in content.items()}
     style = {name: own.style[name] * shares[name] * weight for name, weight in style.items()}
     return Terms(content, style, tv)
 
 
-def _own(config: TransferConfig, targets: Targets) -> Terms:
+def _own(config: TransferConfig, content: Iterable[str], targets: Targets) -> Terms:
     """w_l of each entry."""
     of_content, of_style = (
         {layer_name(given): layer_weight(given) for given in layers}
         for layers in (config.content_layers, config.style_layers)
     )
     style = {name: of_style.get(layer_and_region(name)[0], 1.0) for name in targets.style}
-    return Terms({name: of_content.get(name, 1.0) for name in targets.content}, style, 1.0)
+    return Terms({name: of_content.get(name, 1.0) for name in content}, style, 1.0)
 
 
 def _share(config: TransferConfig, targets: Targets, name: str) -> Scalar | float:

@@ -23,10 +23,11 @@ from stylejax.memory import available_bytes, lanes_that_fit, predicted_bytes
 from stylejax.objective import Targets, Terms, objective, shown
 from stylejax.optimize import HISTORY, Info, Minimizer, lbfgs
 from stylejax.parameterize import Parameterization, encode
+from stylejax.plan import needed_bytes
 from stylejax.regions import check_masks, read_masks
 from stylejax.scales import content_at, content_size, first_image, loss_weights, scales_of, style_at
-from stylejax.transfer import Result, minimizer_of, needed_bytes
-from stylejax.vgg import VGG, Padding, Parameters, Pooling, build_vgg
+from stylejax.transfer import Result, minimizer_of, network_options
+from stylejax.vgg import VGG, Parameters, build_vgg
 
 LEAVES = ("seed", "init", "content_weight", "style_weight", "tv_weight", "balance", "style_scale")
 """Settings that change only the numbers that a program is given. Any other makes another group of rows."""
@@ -117,12 +118,12 @@ def paint(
     """
 
     @functools.cache
-    def built(network: tuple[str, int], pooling: Pooling, padding: Padding) -> VGG:
-        return placed(build_vgg(networks[network], pooling, padding=padding), mesh, ALIKE)
+    def built(network: tuple[str, int], **options: Any) -> VGG:
+        return placed(build_vgg(networks[network], **options), mesh, ALIKE)
 
     for group in groups_of(rows):
         config = group[0].config
-        vgg = built(group[0].network, config.pooling, config.padding)
+        vgg = built(group[0].network, **network_options(config))
         width = _width(_most_lanes(config, lanes), len(group), mesh, functools.partial(_needed, group[0], vgg.network))
         lane = _lane_maker(vgg, group[0])
         for batch in (group[i : i + width] for i in range(0, len(group), width)):
@@ -231,7 +232,7 @@ def _most_lanes(config: TransferConfig, lanes: int | None) -> int | None:
 
 
 def _needed(row: Row, network: str, lanes: int) -> int:
-    return needed_bytes(row.config, network, row.shapes[0], row.config.size, lanes)
+    return needed_bytes(row.config, network, row.shapes[0], lanes)(row.config.size)
 
 
 def _width(lanes: int | None, count: int, mesh: Mesh | None, needed: Callable[[int], int]) -> int:

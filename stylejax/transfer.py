@@ -5,31 +5,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from stylejax import colours
-from stylejax.config import TransferConfig, layer_name, preset
+from stylejax.checks import check_image, check_run
+from stylejax.config import TransferConfig, part, preset
+from stylejax.engine import Engine, Subject, engine_at
 from stylejax.errors import InputError
-from stylejax.images import Picture, resize, resize_mask
-from stylejax.memory import available_bytes, check_memory, predicted_bytes
-from stylejax.objective import Terms, objective, shown
+from stylejax.images import Picture, resize
+from stylejax.objective import Terms, shown
 from stylejax.optimize import Info, Minimizer, Run, adam, lbfgs, lbfgs_zoom, minimize
-from stylejax.parameterize import decode, encode
-from stylejax.regions import Masks, check_covered, check_masks, parts, read_masks, regions, style_of
-from stylejax.scales import (
-    content_size,
-    first_image,
-    kept_at,
-    layers_of,
-    loss_weights,
-    scales_of,
-    style_size,
-    targets_at,
-)
+from stylejax.parameterize import Encoded, decode
+from stylejax.regions import Masks, check_masks, read_masks
+from stylejax.scales import content_size, first_image, kept_at, scales_of
 from stylejax.sources import resolve
-from stylejax.vgg import VGG, build_vgg, canonical_layer, smallest_side
+from stylejax.vgg import VGG, Parameters, build_vgg
 
 
 class Step(NamedTuple):
@@ -80,6 +72,7 @@ def transfer(
     callback: Callback | None = None,
     keep: Callable[[Checkpoint], None] | None = None,
     resume: Checkpoint | None = None,
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> Result:
     """A picture with the content of `content` and the style of `style`; of several styles, their mean; of none, if
@@ -89,93 +82,35 @@ def transfer(
     the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`,
     and `masks` of the files of `content_masks`, `style_masks` and `keep_mask`.
     `callback` sees each step and ends the run, with the best image so far, by returning True. `keep` sees where the run
-    stands after each step; what it copies of it goes on from there as `resume`, with the same images and options.
+    stands after each step; what it copies of it goes on from there as `resume`, with the same images and options. `mesh` has
+    the devices of `shard` along an axis "rows": jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,)).
     Raises `InputError` for input that can not work, before the work.
     """
     config = dataclasses.replace(config or preset(options.pop("preset", "default")), **options)
     styles = [check_image(s, "style") for s in (style if isinstance(style, Sequence) else [style])]
     content = check_image(content, "content")
     if vgg is None:
-        vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding)
+        vgg = vgg_of(config, resolve(config.weights, config.seed)[0])
     masks = read_masks(config) if masks is None else masks
     shapes = [s.shape for s in styles]
     config = check_run(config, vgg.network, content.shape, shapes, masks)
+    devices = part("shard", config.shard) or 1
+    if devices > 1 and (mesh is None or mesh.size != devices):
+        raise InputError(f"--shard {devices} needs a mesh of {devices} devices; give transfer one, as its text says")
     masks = check_masks(masks, config, content.shape, shapes)
-    seen, styles = colours.before(config.colour, content, styles)
-    result = _coarse_to_fine(seen, styles, vgg, config, masks, _Watch(config.steps, callback, keep, resume))
+    subject = Subject(*colours.before(config.colour, content, styles), masks)
+    result = _coarse_to_fine(subject, vgg, config, mesh, _Watch(config.steps, callback, keep, resume))
     return result._replace(image=_finished(config, content, result.image))
 
 
-def check_image(image: Any, role: str) -> Picture:
-    """An array (h, w, 3) of finite numbers in float32; anything else raises `InputError`."""
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[-1] != 3 or array.dtype.kind not in "fiu":
-        raise InputError(
-            f"the {role} image is an array {array.shape} of {array.dtype}; it should be (h, w, 3) of numbers"
-        )
-    if array.dtype.kind in "iu":
-        raise InputError(f"the {role} image holds integers; divide it by 255 (or 65535) so that it is in [0, 1]")
-    if not np.isfinite(array).all() or array.min() < -0.5 or array.max() > 1.5:
-        raise InputError(f"the {role} image has values outside [0, 1]; divide it by its full intensity")
-    return array.astype(np.float32)
+def vgg_of(config: TransferConfig, parameters: Parameters) -> VGG:
+    """The network as a config has it."""
+    return build_vgg(parameters, **network_options(config))
 
 
-def check_run(
-    config: TransferConfig,
-    network: str,
-    content: tuple[int, ...],
-    styles: Sequence[tuple[int, ...]],
-    masks: Masks | None = None,
-) -> TransferConfig:
-    """The config with the paper's names of layers. Raises `InputError` for what this network and these image shapes can not
-    do: an unknown layer, a picture too small for the deepest layer, a mask that is empty there, more memory than there is."""
-    if config.style_weight and not styles:
-        raise InputError("no style image was given; give one, or --style-weight 0")
-    if "style" in config.first_images() and not styles:
-        raise InputError(
-            f"--init is {config.init!r}, and no style image was given; begin with content, noise or a FILE"
-        )
-    content_layers = tuple(_canonical(entry, network) for entry in config.content_layers)
-    style_layers = tuple(_canonical(entry, network) for entry in config.style_layers)
-    config = dataclasses.replace(config, content_layers=content_layers, style_layers=style_layers if styles else ())
-    masks = check_masks(masks or Masks(), config, content, styles)
-    layers = layers_of(config)
-    least = smallest_side(layers)
-    sizes = [("content", content, content_size(config, content, config.size))]
-    sizes += [("style", shape, style_size(config, shape, config.size, number)) for number, shape in enumerate(styles)]
-    for role, shape, (h, w) in sizes:
-        if min(shape[:2]) < least:
-            _refuse_small(f"the {role} image is {shape[1]}×{shape[0]} pixels", layers, "give a larger picture")
-        if min(h, w) < least:
-            _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
-    _check_regions(config, content, styles, masks)
-    check_memory(lambda size: needed_bytes(config, network, content, size), available_bytes(), config.size)
-    return config
-
-
-def _canonical(entry: str, network: str) -> str:
-    name, colon, weight = entry.partition(":")
-    return canonical_layer(name, network) + colon + weight
-
-
-def _check_regions(
-    config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]], masks: Masks
-) -> None:
-    """Raises `InputError` where a style has nothing to take, no place in the picture, or no scale."""
-    count, layers = parts(len(styles), masks), tuple(map(layer_name, config.style_layers))
-    scales = len(scales_of(config, content, styles))
-    if config.style_per_scale and count > scales:
-        raise InputError(
-            f"--style-per-scale has {count} styles for {scales} scales; give more --scales, or fewer styles"
-        )
-    for region, mask in regions(masks, count, *content_size(config, content, config.size)).items():
-        number = int(region) if region else 0
-        what = f"content mask {number}" if number <= len(masks.content) else "what is left for the last style"
-        check_covered(what if number else "what is not kept", mask, layers)
-    for part, mask in enumerate(masks.style):
-        number = style_of(part, len(styles))
-        at_size = resize_mask(mask, *style_size(config, styles[number], config.size, number))
-        check_covered(f"style mask {part + 1}", at_size, layers)
+def network_options(config: TransferConfig) -> dict[str, Any]:
+    """What of a config decides the network, as `build_vgg` takes it."""
+    return {name: getattr(config, name) for name in ("pooling", "padding", "remat")}
 
 
 def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
@@ -183,7 +118,7 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
     history = min(config.history, steps)
     match config.optimizer:
         case "lbfgs":
-            return lbfgs(history)
+            return lbfgs(history, config.history_dtype)
         case "lbfgs-zoom":
             return lbfgs_zoom(history)
         case _:
@@ -206,28 +141,45 @@ def _finished(config: TransferConfig, content: Picture, image: Picture) -> Pictu
     return colours.after(config.colour, image, resize(content, *image.shape[:2])).clip(0, 1)
 
 
-def _coarse_to_fine(
-    content: Picture, styles: list[Picture], vgg: VGG, config: TransferConfig, masks: Masks, watch: "_Watch"
-) -> Result:
-    schedule = scales_of(config, content.shape, [s.shape for s in styles])
+def _coarse_to_fine(subject: Subject, vgg: VGG, config: TransferConfig, mesh: Mesh | None, watch: "_Watch") -> Result:
+    content = subject.content.shape
+    schedule = scales_of(config, content, [style.shape for style in subject.styles])
     image, solution = None, None
     for index, (side, steps) in enumerate(schedule):
         if index < watch.scale:
             continue
-        h, w = content_size(config, content.shape, side)
+        h, w = content_size(config, content, side)
         watch.enter(index, (h, w))
-        if not watch.resumed:
-            image = first_image(config, content, styles, h, w) if image is None else resize(image, h, w)
-            image = encode(jnp.asarray(image), config.parameterization)
-        targets = targets_at(content, styles, vgg, config, side, masks)
-        args = (vgg, targets, loss_weights(config, targets, h * w))
-        minimizer = minimizer_of(config, steps)
-        solution = minimize(objective, minimizer, image, args, steps, watch, resume=watch.resumed, keep=watch.keep)
-        image = np.clip(np.asarray(shown(solution.params, targets.kept)), 0, 1)
+        engine = engine_at(config, subject, vgg, side, mesh)
+        minimizer = engine.minimizer(minimizer_of(config, steps))
+
+        # Whoever holds a large picture once more than needed misses it: the minimizer alone has the first one.
+        start = [] if watch.resumed else [_start(config, subject, engine, (h, w), image)]
+        image = None
+        solution = minimize(
+            engine.fn,
+            minimizer,
+            start.pop() if start else None,
+            engine.args,
+            steps,
+            watch,
+            resume=watch.resumed,
+            keep=watch.keep,
+        )
+        image = engine.picture(solution.params)
+        solution = solution._replace(params=None, state=None)
         if watch.stopped:
             break
     assert image is not None and solution is not None
     return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
+
+
+def _start(
+    config: TransferConfig, subject: Subject, engine: Engine, size: tuple[int, int], before: Picture | None
+) -> Encoded:
+    """What a scale starts from: the picture of the scale before it, enlarged."""
+    image = first_image(config, subject.content, subject.styles, *size) if before is None else resize(before, *size)
+    return engine.first(image, config)
 
 
 class _Watch:
@@ -265,21 +217,3 @@ class _Watch:
         """Between two dispatches."""
         if self.keeper:
             self.keeper(Checkpoint(self.scale, run, self.step, self.evaluations))
-
-
-def needed_bytes(config: TransferConfig, network: str, content: tuple[int, ...], size: int, lanes: int = 1) -> int:
-    """Peak memory of so many runs at once, at the size of the config or, at most, at another one, whose last scale may have
-    more of the steps."""
-    steps = config.schedule()[-1][1] if size == config.size else config.steps
-    history = min(config.history, steps) if config.optimizer != "adam" else 2
-    # The coarser images of a pyramid are a third more numbers.
-    history = round(history * 4 / 3) if config.parameterization == "pyramid" else history
-    h, w = content_size(config, content, size)
-    return predicted_bytes(network, layers_of(config), h, w, history, lanes=lanes)
-
-
-def _refuse_small(what: str, layers: Sequence[str], remedy: str) -> None:
-    deepest = max(layers)
-    raise InputError(
-        f"{what}, and layer {deepest} needs at least {smallest_side([deepest])} pixels a side; {remedy} or shallower layers"
-    )

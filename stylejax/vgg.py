@@ -4,8 +4,10 @@ One table of convolutions gives VGG-19 (the paper's network) and VGG-16. A netwo
 goes through `jax.jit`, `jax.vmap` and `jax.device_put` like any other argument.
 """
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -94,11 +96,34 @@ def max_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
     return nnx.max_pool(x, (2, 2), (2, 2))
 
 
+class Rows(NamedTuple):
+    """Of an image whose rows are shared among the devices of a mesh, the part of one: the mesh's axis, the number of devices,
+    and the image's height. Every device has as many rows, and those beyond the image's end do not count."""
+
+    axis: str
+    devices: int
+    height: int
+
+    def below(self, x: FeatureMap, rows: int) -> Float[Array, "_ w c"]:
+        """The first `rows` of the next device; zeros beyond the last."""
+        return jax.lax.ppermute(x[:rows], self.axis, [(i + 1, i) for i in range(self.devices - 1)])
+
+    def above(self, x: FeatureMap, rows: int) -> Float[Array, "_ w c"]:
+        """The last `rows` of the device before; zeros before the first."""
+        return jax.lax.ppermute(x[-rows:], self.axis, [(i, i + 1) for i in range(self.devices - 1)])
+
+    def inside(self, rows: int, scale: int) -> Float[Array, " rows"]:
+        """1 for each of this device's `rows` that is in the picture, 0 for the others, on a grid of `scale` pixels."""
+        first = jax.lax.axis_index(self.axis) * rows
+        return (first + jnp.arange(rows) < self.height // scale).astype(jnp.float32)
+
+
 class VGG(nnx.Module):
     """The convolutions, rectifications and poolings of one network. Build it with `build_vgg` or `load_vgg`."""
 
-    def __init__(self, parameters: Parameters, pooling: Pooling, winograd: bool, padding: Padding):
+    def __init__(self, parameters: Parameters, pooling: Pooling, winograd: bool, padding: Padding, remat: bool = False):
         self.network = parameters.network
+        self.remat: bool = remat
         self.pooling: str = pooling
         self.padding: str = padding
         self.mean = nnx.Variable(jnp.asarray(parameters.mean, jnp.float32))
@@ -114,20 +139,52 @@ class VGG(nnx.Module):
         Nothing beyond the deepest layer asked for is computed.
         Raises `InputError` for an unknown layer and for an image too small for the deepest one.
         """
+        return self.looked(image, layers, lambda _, response: response)
+
+    def looked(
+        self, image: Image, layers: Iterable[str], look: Callable[[str, FeatureMap], Any], rows: Rows | None = None
+    ) -> dict[str, Any]:
+        """`look(name, response)` at each of `layers`. With `remat` the responses are not kept for the gradient, if what is seen
+        of them is less. `rows` says of which part of an image these are the pixels."""
         wanted = {name: canonical_layer(name, self.network) for name in layers}
         check_size(image.shape, wanted.values())
         names = layer_names(self.network)
         last = max((names.index(layer) for layer in wanted.values()), default=-1)
-        responses: Features = {}
+        seen: dict[str, Any] = {}
         x = (image - self.mean[None, None]) / self.std[None, None]
-        for before, name in zip((names[0], *names), names[: last + 1], strict=False):
-            if block(before) != block(name):
-                x = average_pool(x) if self.pooling == "avg" else max_pool(x)
-            x = responses[name] = jax.nn.relu(self._padded(name, x))
-        return {name: responses[layer] for name, layer in wanted.items()}
+        if rows:
+            x = x * rows.inside(x.shape[0], 1)[:, None, None]
+        for _, group in itertools.groupby(names[: last + 1], block):
+            compute = functools.partial(self._block, tuple(group), wanted, look, rows)
+            x, more = computed_again(compute, x) if self.remat else compute(x)
+            seen |= more
+        return {name: seen[name] for name in wanted}
 
-    def _padded(self, name: str, x: FeatureMap) -> Float[Array, "h w o"]:
-        """A layer sees one pixel beyond the edge: zeros as in training, or what `padding` says is there."""
+    def _block(
+        self,
+        names: tuple[str, ...],
+        wanted: dict[str, str],
+        look: Callable[[str, FeatureMap], Any],
+        rows: Rows | None,
+        x: FeatureMap,
+    ) -> tuple[Float[Array, "_ _ _"], dict[str, Any]]:
+        """What a block gives to the next, and what is seen of its layers. From the second on it pools first."""
+        seen: dict[str, Any] = {}
+        if block(names[0]) > 1:
+            x = average_pool(x) if self.pooling == "avg" else max_pool(x)
+            # Of an odd last row, half a window is in the picture: it is dropped.
+            x = rows.inside(x.shape[0], 2 ** (block(names[0]) - 1))[:, None, None] * x if rows else x
+        for layer in names:
+            x = jax.nn.relu(self._padded(layer, x, rows))
+            seen |= {name: look(name, x) for name, asked in wanted.items() if asked == layer}
+        return x, seen
+
+    def _padded(self, name: str, x: FeatureMap, rows: Rows | None) -> Float[Array, "h w o"]:
+        """A layer sees one pixel beyond the edge: zeros as in training, or what `padding` says is there, or the neighbour's."""
+        if rows:
+            beyond = jnp.concatenate([rows.above(x, 1), x, rows.below(x, 1)])
+            inside = rows.inside(x.shape[0], 2 ** (block(name) - 1))
+            return self._convolve(name, beyond)[1:-1] * inside[:, None, None]
         if self.padding == "zeros":
             return self._convolve(name, x)
         beyond = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode=BEYOND[self.padding])
@@ -141,19 +198,43 @@ class VGG(nnx.Module):
         return convolve(x, transformed) + direct.bias[None, None]
 
 
+def computed_again(compute: Callable[[FeatureMap], Any], x: FeatureMap) -> Any:
+    """`compute(x)`, of which only x is kept: the gradient computes it again.
+
+    It is `jax.checkpoint` but for one thing. On the CPU, XLA sees that the two computations are one and keeps the first; so the
+    second adds to x a zero that is made of the gradient that comes in, and must wait for it.
+    """
+
+    def forward(x: FeatureMap) -> tuple[Any, FeatureMap]:
+        return compute(x), x
+
+    def backward(x: FeatureMap, slopes: Any) -> tuple[FeatureMap]:
+        zero = sum(0 * leaf.ravel()[0] for leaf in jax.tree.leaves(slopes))
+        return jax.vjp(compute, x + zero)[1](slopes)
+
+    again = jax.custom_vjp(compute)
+    again.defvjp(forward, backward)
+    return again(x)
+
+
 def build_vgg(
-    parameters: Parameters, pooling: Pooling = "avg", winograd: bool | None = None, padding: Padding = "zeros"
+    parameters: Parameters,
+    pooling: Pooling = "avg",
+    winograd: bool | None = None,
+    padding: Padding = "zeros",
+    remat: bool = False,
 ) -> VGG:
     """The network of `parameters`; the paper replaces max pooling by average pooling, and so does the default.
 
     `winograd` convolves wide layers with less arithmetic, equal to about 10⁻⁵; where nothing is said, on the CPU.
     `padding` is what each layer sees beyond the edge; `circular` takes the image for one tile of an endless pattern.
+    `remat` computes the responses of a block again for the gradient, instead of keeping them.
     """
     if pooling not in ("avg", "max"):
         raise InputError(f"pooling {pooling!r} is neither 'avg' nor 'max'; choose one of the two")
     if padding not in ("zeros", *BEYOND):
         raise InputError(f"padding {padding!r} is unknown; choose one of zeros, {', '.join(BEYOND)}")
-    return VGG(parameters, pooling, jax.default_backend() == "cpu" if winograd is None else winograd, padding)
+    return VGG(parameters, pooling, jax.default_backend() == "cpu" if winograd is None else winograd, padding, remat)
 
 
 def random_parameters(network: str = "vgg19", seed: int = 0, channels: tuple[int, ...] = CHANNELS) -> Parameters:

@@ -338,7 +338,7 @@ def test_a_misspelt_network_gets_a_hint(refused):
 
 def test_out_of_memory_names_a_size_that_then_fits(run, refused, monkeypatch: pytest.MonkeyPatch):
     # By its name in the table of modules: the package's `transfer` is the function.
-    monkeypatch.setattr(sys.modules["stylejax.transfer"], "available_bytes", lambda: 300 * 2**20)
+    monkeypatch.setattr(sys.modules["stylejax.plan"], "available_bytes", lambda: 300 * 2**20)
     message = refused("--size", "512", "--scales", "1")
     assert "a picture of --size 512 needs about " in message and "GiB are free; --size " in message
     fits = message.split("free; --size ")[1].split()[0]

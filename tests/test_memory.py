@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylejax import memory
+from stylejax import memory, tiles
 from stylejax.errors import InputError
 from stylejax.lanes import _advance as advance_lanes
 from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
 from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
 from stylejax.optimize import _advance, lbfgs
+from stylejax.parameterize import encode
 from stylejax.vgg import VGG, build_vgg, random_parameters
+from stylejax.windows import windows
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 GIB = 2**30
@@ -89,6 +91,50 @@ def test_as_many_lanes_as_fit_in_batches_of_like_size(available: int, count: int
     assert lanes_that_fit(lambda n: 8 + 12 * n, available, count) == lanes
 
 
+def test_with_responses_computed_again_an_evaluation_takes_what_is_predicted():
+    vgg = build_vgg(random_parameters("vgg19"), winograd=False, remat=True)
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 0, winograd=False, remat=True)
+    assert predicted == pytest.approx(used_by_an_evaluation(vgg, 256), rel=0.2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_step_with_a_pyramid_takes_what_is_predicted(full_vgg: VGG, dtype: str):
+    image, args = shapes(full_vgg, 256)
+    minimizer = lbfgs(60, dtype)
+    state = jax.eval_shape(lambda x: minimizer.init(encode(x, "pyramid")), image)
+    advance: Any = _advance
+    used = compiled_bytes(advance.lower(objective, minimizer, 1, state, args))
+    options: Any = {"pyramid": True, "history_bytes": 2 if dtype == "bfloat16" else 4}
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 60, winograd=False, **options)
+    assert predicted == pytest.approx(used, rel=0.2)
+
+
+def test_a_window_takes_what_is_predicted(full_vgg: VGG):
+    """Of a tiled picture: the program of one window, with the vectors that are there beside it."""
+    window = windows(800, 700, 96, (*CONTENT, *STYLE), "vgg19")[0]
+    size = (window.rows.size, window.columns.size, 3)
+    _, (_, targets, weights) = shapes(full_vgg, 256)
+    image = jax.ShapeDtypeStruct(size, jnp.float32)
+    targets = targets._replace(content=jax.eval_shape(lambda v, x: content_targets(v, x, CONTENT), full_vgg, image))
+    owned = tiles.ownership(window, (*CONTENT, *STYLE))
+    slopes = jax.eval_shape(tiles._measures, image, full_vgg, targets, owned)
+    compute: Any = tiles._gradient
+    used = compiled_bytes(compute.lower(image, full_vgg, targets, owned, slopes)) + 6 * 800 * 700 * 12
+    options: Any = {"optimizer": "adam", "tile": 96}
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 800, 700, 0, winograd=False, **options)
+    assert predicted == pytest.approx(used, rel=0.2)
+
+
+def test_devices_lanes_and_tiles_take_their_share():
+    def needed(**options: Any) -> int:
+        return predicted_bytes("vgg19", STYLE, 4096, 4096, 10, winograd=False, **options)
+
+    network = predicted_bytes("vgg19", STYLE, 0, 0, 10, winograd=False)
+    assert needed(shards=4) - network == pytest.approx((needed() - network) / 4, rel=1e-6)
+    assert needed(lanes=3) - network == pytest.approx((needed() - network) * 3, rel=1e-6)
+    assert needed(tile=512) < needed(remat=True) < needed()
+
+
 def test_shallow_layers_need_less():
     assert predicted_bytes("vgg19", ["conv2_1"], 512, 512, 10) < 0.8 * predicted_bytes(
         "vgg19", ["conv5_1"], 512, 512, 10
@@ -119,6 +165,12 @@ def test_what_does_not_fit_is_refused_with_the_size_that_does(available: float, 
 def test_where_nothing_fits_no_size_is_named():
     with pytest.raises(InputError, match="0.0 GiB are free; free some memory, or try a smaller --history"):
         check_memory(needed, 1000, 512)
+
+
+def test_options_that_would_fit_are_named():
+    others = {"--remat": lambda size: GIB, "--tile 512": lambda size: 3 * GIB}
+    with pytest.raises(InputError, match=r"--size \d+ or --remat would fit, and so may"):
+        check_memory(needed, 2 * GIB, 2048, others)
 
 
 def test_what_fits_passes():

@@ -1,0 +1,296 @@
+"""Any size, exactly: by windows, over devices, computed again; each against the whole picture on one device."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType
+
+from stylejax.checks import check_run
+from stylejax.config import TransferConfig
+from stylejax.engine import TILED
+from stylejax.errors import InputError
+from stylejax.objective import Targets, content_targets, objective, style_targets
+from stylejax.optimize import _advance, adam, lbfgs, minimize
+from stylejax.parameterize import encode
+from stylejax.scales import loss_weights
+from stylejax.shards import gathered, placed, sharded_content, sharded_grams, sharded_objective, spread
+from stylejax.tiles import cut_targets, tiled_grams, tiled_squares, tiled_value_and_gradient
+from stylejax.transfer import transfer
+from stylejax.vgg import build_vgg
+from stylejax.windows import halo, spans, windows
+
+CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+LAYERS = (*CONTENT, *STYLE)
+CONFIG = TransferConfig(tv_weight=0.1)
+
+
+def problem(vgg, generator, height, width):
+    image, content, style = (picture(generator, *size) for size in ((height, width), (height, width), (60, 50)))
+    targets = Targets(
+        content_targets(vgg, jnp.asarray(content), CONTENT), style_targets(vgg, jnp.asarray(style), STYLE)
+    )
+    return jnp.asarray(image), targets, loss_weights(CONFIG, targets)
+
+
+def whole(params, vgg, targets, weights):
+    return jax.jit(jax.value_and_grad(objective, has_aux=True))(params, vgg, targets, weights)
+
+
+def assert_equal(found, expected, tolerance):
+    """Values and gradients, relative to the largest slope."""
+    (value, terms), gradient = found
+    (right, parts), slopes = expected
+    np.testing.assert_allclose(value, right, rtol=tolerance)
+    for a, b in zip(jax.tree.leaves(terms), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance)
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(slopes), strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance * float(jnp.abs(b).max()))
+
+
+@given(st.integers(1, 3000), st.integers(1, 700), st.integers(0, 6), st.integers(0, 4))
+@settings(deadline=None)
+def test_windows_own_every_position_once_on_every_grid(length, part, steps, poolings):
+    multiple = 2**poolings
+    found = spans(length, max(part, multiple), steps * multiple, multiple)
+    assert len({span.size for span in found}) == 1
+    for scale in (2**k for k in range(poolings + 1)):
+        counts = np.zeros(length // scale)
+        for span in (span.at(scale) for span in found):
+            counts[span.start : span.start + span.size] += span.owned()[: len(counts) - span.start]
+        assert (counts == 1).all()
+    for span in found:
+        assert span.start % multiple == 0
+        assert span.start == 0 or span.start <= span.first - steps * multiple
+        assert span.start + span.size == length or span.start + span.size >= span.last + steps * multiple
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
+def test_the_halo_is_as_far_as_a_position_sees(network, narrow_parameters):
+    """The gradient of one position says what it sees."""
+    assert halo(["conv1_1"], network) == 1
+    vgg = build_vgg(narrow_parameters)
+    for layer in ("conv2_2", "conv3_1", "conv4_1"):
+        ones = jnp.ones((96, 96, 3))
+        response = jax.eval_shape(lambda x, layer=layer: vgg(x, (layer,))[layer], ones)
+        middle, scale = response.shape[0] // 2, 96 // response.shape[0]
+        slopes = jax.grad(lambda x, layer=layer, middle=middle: vgg(x, (layer,))[layer][middle, middle].sum())(ones)
+        rows = np.flatnonzero(np.abs(np.asarray(slopes)).sum((1, 2)))
+        reach = max(middle * scale - rows[0], rows[-1] - (middle + 1) * scale + 1)
+        assert reach <= halo([layer], "vgg19") < reach + scale
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "kind", "padding", "pooling"),
+    [
+        ((281, 45), 80, "pixels", "zeros", "avg"),
+        ((50, 347), 96, "pyramid", "replicate", "avg"),
+        ((299, 307), 111, "sigmoid", "reflect", "max"),
+    ],
+)
+def test_tiles_have_the_value_and_the_gradient_of_the_whole(
+    size, tile, kind, padding, pooling, narrow_parameters, generator
+):
+    vgg = build_vgg(narrow_parameters, pooling, padding=padding)
+    image, targets, weights = problem(vgg, generator, *size)
+    params, parts = encode(image, kind), windows(*size, tile, LAYERS, "vgg19")
+    assert len(parts) > 1
+    found = tiled_value_and_gradient(params, vgg, partial(cut_targets, targets), weights, parts)
+    assert_equal(found, whole(params, vgg, targets, weights), 1e-4)
+
+
+def test_targets_are_found_by_tiles(narrow_vgg, generator):
+    image = picture(generator, 277, 45)
+    parts = windows(277, 45, 80, LAYERS, "vgg19")
+    for name, gram in tiled_grams(narrow_vgg, image, STYLE, parts).items():
+        right = style_targets(narrow_vgg, jnp.asarray(image), STYLE)[name]
+        np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
+    squares = tiled_squares(narrow_vgg, image, CONTENT, parts)["conv4_2"]
+    response = content_targets(narrow_vgg, jnp.asarray(image), CONTENT)["conv4_2"]
+    np.testing.assert_allclose(squares.value, (response**2).mean(), rtol=1e-5)
+    assert squares.weight == response.size
+
+
+@pytest.mark.parametrize("minimizer", [lbfgs(5), adam()], ids=["lbfgs", "adam"])
+def test_a_function_on_the_host_is_minimized_as_any_other(minimizer, narrow_vgg, generator):
+    image, targets, weights = problem(narrow_vgg, generator, 270, 40)
+    parts = windows(270, 40, 80, LAYERS, "vgg19")
+    one = minimize(objective, minimizer, image, (narrow_vgg, targets, weights), 4)
+    args = (narrow_vgg, partial(cut_targets, targets), weights, parts)
+    many = minimize(TILED, minimizer, image, args, 4)
+    np.testing.assert_allclose(one.value, many.value, rtol=1e-4)
+    assert one.evaluations == many.evaluations == 4
+
+
+def mesh_of(devices):
+    return jax.make_mesh((devices,), ("rows",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+
+
+def sharded(devices, vgg, params, content, targets, weights):
+    mesh, shapes = mesh_of(devices), tuple(leaf.shape for leaf in jax.tree.leaves(params))
+    maps, _ = sharded_content(mesh, vgg, content, CONTENT, STYLE)
+    step = jax.jit(jax.value_and_grad(sharded_objective(mesh, shapes), has_aux=True))
+    value, gradient = step(spread(mesh, params), vgg, targets._replace(content=maps), weights)
+    return jax.device_get(value), gathered(jax.device_get(gradient), shapes)
+
+
+def check_devices(devices, vgg, generator, size, kind):
+    """Value and gradient over `devices` against one's."""
+    image, content = (jnp.asarray(picture(generator, *size)) for _ in range(2))
+    _, targets, weights = problem(vgg, generator, 60, 50)
+    targets = targets._replace(content=content_targets(vgg, content, CONTENT))
+    params = encode(image, kind)
+    found = sharded(devices, vgg, params, content, targets, weights)
+    assert_equal(found, whole(params, vgg, targets, weights), 1e-5)
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize(("size", "kind"), [((128, 33), "pixels"), ((101, 40), "pyramid")])
+def test_devices_have_the_value_and_the_gradient_of_one(devices, size, kind, narrow_vgg, generator):
+    check_devices(devices, narrow_vgg, generator, size, kind)
+
+
+EIGHT = """
+import numpy as np, test_size
+from conftest import NARROW
+from stylejax.vgg import build_vgg, random_parameters
+vgg = build_vgg(random_parameters("vgg19", 0, NARROW))
+test_size.check_devices(8, vgg, np.random.default_rng(0), (143, 40), "pyramid")
+print(test_size.bytes_of_a_step(vgg, (1, 2, 4, 8)))
+"""
+
+
+def bytes_of_a_step(vgg, counts):
+    """Memory of each device for a step of L-BFGS, as the compiled program says."""
+    found = []
+    for devices in counts:
+        mesh, image = mesh_of(devices), jnp.zeros((1024, 32, 3))
+        _, targets, weights = problem(vgg, np.random.default_rng(0), 32, 32)
+        maps, _ = sharded_content(mesh, vgg, image, CONTENT, STYLE)
+        minimizer = placed(lbfgs(5), mesh)
+        state = jax.jit(minimizer.init)(spread(mesh, image))
+        args = (vgg, targets._replace(content=maps), weights)
+        advance = _advance.lower(sharded_objective(mesh, (image.shape,)), minimizer, 1, state, args).compile()
+        used = advance.memory_analysis()
+        found.append(used.temp_size_in_bytes + used.argument_size_in_bytes)
+    return found
+
+
+def test_eight_devices_have_an_eighth_each(tmp_path):
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": ":".join(sys.path),
+    }
+    out = subprocess.run([sys.executable, "-c", EIGHT], env=environment, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    one, *more = map(int, out.stdout.strip(" []\n").split(","))
+    for devices, used in zip((2, 4, 8), more, strict=True):
+        assert used < 1.3 * one / devices
+
+
+def test_grams_are_summed_over_devices(narrow_vgg, generator):
+    image = jnp.asarray(picture(generator, 70, 41))
+    for name, gram in sharded_grams(mesh_of(4), narrow_vgg, image, STYLE).items():
+        right = style_targets(narrow_vgg, image, STYLE)[name]
+        np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_responses_computed_again_change_nothing(pooling, narrow_parameters, generator):
+    vgg, again = (build_vgg(narrow_parameters, pooling, remat=remat) for remat in (False, True))
+    image, targets, weights = problem(vgg, generator, 40, 37)
+    assert_equal(whole(image, again, targets, weights), whole(image, vgg, targets, weights), 1e-6)
+
+
+def test_responses_computed_again_are_not_kept(narrow_parameters, generator):
+    used = []
+    for remat in (False, True):
+        vgg = build_vgg(narrow_parameters, remat=remat)
+        image, targets, weights = problem(vgg, generator, 128, 128)
+        step = jax.jit(jax.value_and_grad(objective, has_aux=True)).lower(image, vgg, targets, weights)
+        used.append(step.compile().memory_analysis().temp_size_in_bytes)
+    assert used[1] < 0.8 * used[0]
+
+
+@pytest.mark.parametrize(
+    "options", [{"tile": "80"}, {"shard": "4"}, {"remat": True}, {"history_dtype": "bfloat16"}], ids=str
+)
+def test_a_run_from_coarse_to_fine_gives_the_same_picture(options, narrow_parameters, narrow_vgg, generator):
+    content, style = picture(generator, 60, 190), picture(generator, 70, 60)
+    kind = {"size": 280, "scales": "48", "steps": 8}
+    vgg = build_vgg(narrow_parameters, remat="remat" in options)
+    mesh = mesh_of(4) if "shard" in options else None
+    one = transfer(content, style, vgg=narrow_vgg, **kind)
+    other = transfer(content, style, vgg=vgg, mesh=mesh, **kind, **options)
+    rough = "history_dtype" in options
+    np.testing.assert_allclose(other.loss, one.loss, rtol=0.1 if rough else 1e-3)
+    assert np.abs(other.image - one.image).max() < (0.3 if rough else 0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"tile": "79"},
+            "--tile 79 is smaller than the 80 pixels of halo that conv5_1 sees around it; take 80 or more",
+        ),
+        ({"tile": "1.5"}, "--tile is '1.5'; it should be off, auto, or a whole number above 0"),
+        ({"tile": "96", "shard": "2"}, "--tile and --shard were both given"),
+        ({"tile": "96", "padding": "circular"}, "--tile can not be combined with --padding circular"),
+        ({"tile": "96", "optimizer": "lbfgs-zoom"}, "--tile can not be combined with --optimizer lbfgs-zoom"),
+        ({"shard": "64"}, "--shard 64 needs 64 devices, and there are 4"),
+        ({"shard": "0"}, "--shard is '0'; it should be off, auto, or a whole number above 0"),
+        ({"shard": "2", "padding": "reflect"}, "--shard can not be combined with --padding reflect"),
+        ({"shard": "4", "size": 63}, "leaves a device no row of a picture of --size 63; take 64 or more"),
+    ],
+)
+def test_what_can_not_be_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        check_run(TransferConfig(**options), "vgg19", (64, 64, 3), [(64, 64, 3)])
+
+
+def test_auto_chooses_what_fits(monkeypatch):
+    def chosen(gib, **options):
+        monkeypatch.setattr(sys.modules["stylejax.plan"], "available_bytes", lambda: int(gib * 2**30))
+        config = TransferConfig(size=8192, steps=2, optimizer="adam", **options)
+        return check_run(config, "vgg16", (6144, 8192, 3), [(64, 64, 3)])
+
+    assert chosen(200, tile="auto").tile == "off"
+    large, small = int(chosen(20, tile="auto").tile), int(chosen(8, tile="auto").tile)
+    assert small < large
+    assert chosen(200, shard="auto").shard == "4"
+    with pytest.raises(InputError, match=r"--size \d+ or --tile 512 would fit"):
+        chosen(8)
+    with pytest.raises(InputError, match="needs about"):
+        chosen(2, tile="auto")
+
+
+def test_no_device_is_taken_for_a_small_picture():
+    config = TransferConfig(size=256, shard="auto")
+    assert check_run(config, "vgg16", (256, 256, 3), [(64, 64, 3)]).shard == "off"
+
+
+def test_a_mesh_is_made_elsewhere(narrow_vgg, photo, artwork):
+    with pytest.raises(InputError, match="--shard 2 needs a mesh of 2 devices; give transfer one, as its text says"):
+        transfer(photo, artwork, vgg=narrow_vgg, size=48, steps=1, shard="2")
+
+
+def test_short_memory_in_half_the_bits_converges():
+    """An ill-conditioned bowl: the memory is what makes it fast."""
+
+    def bowl(x, scales):
+        return jnp.sum(scales * x**2), {}
+
+    scales = jnp.logspace(0, 3, 40)
+    values = {d: minimize(bowl, lbfgs(10, d), jnp.ones(40), (scales,), 80).value for d in ("float32", "bfloat16")}
+    assert max(values.values()) < 1e-5 * float(scales.sum())
+    state = lbfgs(10, "bfloat16").init(jnp.ones(40))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.memory.steps)} == {jnp.dtype("bfloat16")}
