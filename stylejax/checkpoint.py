@@ -197,13 +197,27 @@ def members(group: Any) -> list[tuple[str, Any]]:
 
 
 def check_claims(arrays: Mapping[str, Any], name: str) -> None:
-    """`InputError` if arrays that are not yet in memory are too large, or lie in other files."""
-    claimed = sum(int(np.prod(a.shape or (), dtype=object)) for a in arrays.values())
+    """`InputError` if arrays that are not yet in memory are too large, lie in other files, or are no plain numbers as they are:
+    a compressed array, and a text of any length, can grow without end when they are read."""
+    claimed = sum(_claim(a) for a in arrays.values())
     if claimed > LARGEST:
         raise InputError(f"{name} claims to hold {claimed} numbers, more than any VGG ({LARGEST} at most); get it anew")
     for key, a in arrays.items():
-        if isinstance(a, h5py.Dataset) and (a.external or a.is_virtual):
+        if not isinstance(a, h5py.Dataset):
+            continue
+        if a.external or a.is_virtual:
             raise InputError(f"{name} keeps {key!r} in another file, which a weights file must not do")
+        if a.id.get_create_plist().get_nfilters():
+            raise InputError(f"{name} has compressed {key!r}; write the file without compression")
+        if a.dtype.kind not in "fiu":
+            raise InputError(f"{name} has {key!r} of the type {a.dtype}, which are no plain numbers; get the file anew")
+
+
+def _claim(array: Any) -> int:
+    """Numbers of 32 bits that reading takes; of an array in chunks at least one whole chunk."""
+    shape = getattr(array, "chunks", None) or ()
+    most = max(int(np.prod(s or (), dtype=object)) for s in (array.shape, shape))
+    return most * -(-array.dtype.itemsize // 4) if isinstance(array, h5py.Dataset) else most
 
 
 def _wrong_array(name: str, array: Any, shape: tuple[int | str, ...]) -> list[str]:

@@ -180,7 +180,7 @@ def test_nothing_outside_the_file_is_read(tmp_path: Path, saved: Path):
         "'bias' is a link": lambda f: f.__setitem__("conv1_1/bias", h5py.SoftLink("/conv1_2/bias")),
         "in another file": lambda f: f.create_dataset("conv1_1/bias", (4,), np.float32, external=[(zeros, 0, 16)]),
         "'conv1_1/bias' in another file": lambda f: f.create_virtual_dataset("conv1_1/bias", layout),
-        "is object, expected float32": lambda f: f.create_dataset("conv1_1/bias", data=["a"] * 4),
+        "of the type object, which are no plain numbers": lambda f: f.create_dataset("conv1_1/bias", data=["a"] * 4),
         "which is no array": lambda f: f.create_group("conv1_1/bias"),
     }
     for expected, change in changes.items():

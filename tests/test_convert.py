@@ -374,6 +374,24 @@ def test_claims_are_checked_before_memory_is_taken(tmp_path: Path):
         read_foreign(tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"compression": "gzip"}, "has compressed"),
+        ({"maxshape": (None,), "chunks": (2**28,)}, "claims to hold"),
+        ({"dtype": h5py.string_dtype()}, "no plain numbers"),
+        ({"dtype": "S2000000000"}, "claims to hold"),
+    ],
+)
+def test_arrays_that_grow_when_they_are_read_are_refused(tmp_path: Path, how: dict[str, Any], reason: str):
+    write_keras(tmp_path / "a.h5", numbers())
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["block1_conv1/block1_conv1_b_1:0"]
+        file.create_dataset("block1_conv1/block1_conv1_b_1:0", shape=(4,), **({"dtype": "f4"} | how))
+    with pytest.raises(InputError, match=reason):
+        read_foreign(tmp_path / "a.h5")
+
+
 def test_a_compressed_matlab_file_is_not_inflated_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "bomb.mat"
     data = zlib.compress(b"\0" * (1 << 20), 9)
