@@ -104,7 +104,7 @@ def test_several_styles_are_the_gaussian_with_the_mean_of_their_moments(response
 
 def test_the_objective_takes_what_its_targets_are(narrow_vgg, photo, artwork):
     layers, image = ("conv1_1", "conv4_1"), jnp.asarray(photo)
-    targets = Targets({}, style_targets(narrow_vgg, jnp.asarray(artwork), layers, "wasserstein"))
+    targets = Targets({}, style_targets(narrow_vgg, jnp.asarray(artwork), layers, statistic="wasserstein"))
     weights = Terms({}, dict.fromkeys(layers, 1.0), 0.0)
     _, terms = objective(image, narrow_vgg, targets, weights)
     ours, theirs = (narrow_vgg(jnp.asarray(x), layers) for x in (photo, artwork))
