@@ -22,6 +22,7 @@ from stylejax.cli_run import INTERRUPTED, Files, Keeping, options_of, run_transf
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
 from stylejax.config import TransferConfig, preset
 from stylejax.errors import InputError
+from stylejax.machine import ask_for_huge_pages
 
 FAULT = 2
 
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script. File names that are no text must not spoil the last line."""
+    ask_for_huge_pages()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(main())

@@ -121,7 +121,7 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
     content, styles = read_image(inputs.content), [read_image(path) for path in inputs.styles]
     parameters, _ = resolve(config.weights, config.seed)
     check_run(config, parameters.network, content.shape, [style.shape for style in styles])
-    vgg = build_vgg(parameters, config.pooling, padding=config.padding)
+    vgg = build_vgg(parameters, config.pooling, padding=config.padding, precision=config.precision)
     with progress_bar() as bar:
 
         def watch(step: Any) -> bool:

@@ -75,7 +75,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
         before = read_position(resume).seconds
         checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
     say(explanation)
-    vgg = build_vgg(parameters, config.pooling, padding=config.padding)
+    vgg = build_vgg(parameters, config.pooling, padding=config.padding, precision=config.precision)
     every = files.keeping.checkpoint_every
     keeper = Keeper(run_file(files.out), made_of, _places(files, config), every, say, before)
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:

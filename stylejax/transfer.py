@@ -83,7 +83,9 @@ def transfer(
     styles = [check_image(s, "style") for s in (style if isinstance(style, Sequence) else [style])]
     content = check_image(content, "content")
     if vgg is None:
-        vgg = build_vgg(resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding)
+        vgg = build_vgg(
+            resolve(config.weights, config.seed)[0], config.pooling, padding=config.padding, precision=config.precision
+        )
     config = check_run(config, vgg.network, content.shape, [s.shape for s in styles])
     return _coarse_to_fine(content, styles, vgg, config, _Watch(config.steps, callback, keep, resume))
 

@@ -169,6 +169,7 @@ VALUES = {
     "learning_rate": st.floats(5e-324, 1e308),
     "pooling": st.sampled_from(["avg", "max"]),
     "padding": st.sampled_from(["zeros", "circular", "reflect", "replicate"]),
+    "precision": st.sampled_from(["default", "highest", "tf32", "bf16"]),
     "style_layers": st.lists(st.text(max_size=20), min_size=1, max_size=16, unique=True).map(tuple),
 }
 
