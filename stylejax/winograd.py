@@ -101,8 +101,8 @@ def _convolve(x: Array, transformed: Array, transforms: Transforms, contract: in
     and, other than convolutions, products and sums run in a loop as fast as outside."""
     h, w, c = x.shape
     rows, columns = -(-h // TILE), -(-w // TILE)
-    height = max(1, min(rows, BLOCK // (columns * c)))
-    blocks = -(-rows // height)
+    blocks = min(rows, -(-rows * columns * c // BLOCK))
+    height = -(-rows // blocks)
     x = jnp.pad(x, ((1, TILE * height * blocks + 1 - h), (1, TILE * columns + 1 - w), (0, 0)))
 
     def block(first: Array | int) -> Array:
