@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import shapes
 
 from stylejax.config import TransferConfig
 from stylejax.objective import Targets, content_targets, objective, style_targets
@@ -14,13 +15,12 @@ CONFIG = TransferConfig()
 WIDE = random_parameters("vgg19", 5, (16, 24, 32, 32, 32))
 
 
-def evaluation(precision, photo, artwork):
-    vgg = build_vgg(WIDE, precision=precision)
+@jax.jit
+def evaluation(vgg, image, photo, artwork):
     targets = Targets(
-        content_targets(vgg, jnp.asarray(photo), CONFIG.content_layers),
-        style_targets(vgg, jnp.asarray(artwork), CONFIG.style_layers),
+        content_targets(vgg, photo, CONFIG.content_layers), style_targets(vgg, artwork, CONFIG.style_layers)
     )
-    return jax.value_and_grad(objective, has_aux=True), (photo[::-1], vgg, targets, loss_weights(CONFIG, targets))
+    return jax.value_and_grad(objective, has_aux=True)(image, vgg, targets, loss_weights(CONFIG, targets))
 
 
 def equations(jaxpr, primitive):
@@ -32,16 +32,14 @@ def equations(jaxpr, primitive):
             yield from equations(inner, primitive)
 
 
-def program(precision, photo, artwork):
-    function, args = evaluation(precision, photo, artwork)
-    return jax.make_jaxpr(function)(*args).jaxpr
+def program(precision):
+    image, args = shapes(build_vgg(WIDE, precision=precision), 32)
+    return jax.make_jaxpr(jax.value_and_grad(objective, has_aux=True))(image, *args).jaxpr
 
 
 def test_bfloat16_features_give_the_losses_within_a_few_per_cent(photo, artwork):
-    results = []
-    for precision in ("highest", "bf16"):
-        function, args = evaluation(precision, photo, artwork)
-        results.append(jax.jit(function)(*args))
+    vggs = (build_vgg(WIDE, precision=precision) for precision in ("highest", "bf16"))
+    results = [evaluation(vgg, jnp.asarray(photo[::-1]), jnp.asarray(photo), jnp.asarray(artwork)) for vgg in vggs]
     ((value, terms), gradient), ((coarse, coarse_terms), coarse_gradient) = results
     assert value != coarse
     np.testing.assert_allclose(coarse, value, rtol=0.02)
@@ -51,8 +49,8 @@ def test_bfloat16_features_give_the_losses_within_a_few_per_cent(photo, artwork)
     assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.99
 
 
-def test_with_bfloat16_the_convolutions_are_coarse_and_nothing_else_is(photo, artwork):
-    jaxpr = program("bf16", photo, artwork)
+def test_with_bfloat16_the_convolutions_are_coarse_and_nothing_else_is():
+    jaxpr = program("bf16")
     for convolution in equations(jaxpr, "conv_general_dilated"):
         assert {str(v.aval.dtype) for v in (*convolution.invars, *convolution.outvars)} == {"bfloat16"}
     grams = list(equations(jaxpr, "dot_general"))
@@ -68,8 +66,8 @@ def test_with_bfloat16_the_convolutions_are_coarse_and_nothing_else_is(photo, ar
     ("precision", "expected"),
     [("default", None), ("highest", jax.lax.Precision.HIGHEST), ("tf32", jax.lax.Precision.HIGH)],
 )
-def test_convolutions_ask_for_the_precision_forward_and_backward(precision, expected, photo, artwork):
-    convolutions = list(equations(program(precision, photo, artwork), "conv_general_dilated"))
+def test_convolutions_ask_for_the_precision_forward_and_backward(precision, expected):
+    convolutions = list(equations(program(precision), "conv_general_dilated"))
     assert len(convolutions) == 26
     for convolution in convolutions:
         asked = convolution.params["precision"]
@@ -77,9 +75,11 @@ def test_convolutions_ask_for_the_precision_forward_and_backward(precision, expe
         assert str(convolution.outvars[0].aval.dtype) == "float32"
 
 
-def test_responses_are_float32_in_every_precision(photo):
+def test_responses_are_float32_in_every_precision():
+    image = jax.ShapeDtypeStruct((32, 32, 3), jnp.float32)
     for precision in ("default", "highest", "tf32", "bf16"):
-        features = build_vgg(WIDE, precision=precision)(jnp.asarray(photo), ["conv1_1", "conv5_1"])
+        vgg = build_vgg(WIDE, precision=precision)
+        features = jax.eval_shape(lambda v, x: v(x, ["conv1_1", "conv5_1"]), vgg, image)
         assert {f.dtype for f in features.values()} == {jnp.dtype("float32")}
 
 

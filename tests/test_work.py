@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import shapes
 
 import stylejax.optimize as optimize
 from stylejax.config import TransferConfig
-from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.objective import objective
 from stylejax.optimize import _advance, lbfgs, minimize
 from stylejax.transfer import transfer
 from stylejax.vgg import build_vgg, random_parameters
@@ -17,21 +18,9 @@ LAYERS = 13
 """Of VGG-19 down to conv5_1."""
 
 
-def arguments(vgg, side=32):
-    """Of the objective, as shapes: nothing is computed."""
-    image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
-    targets = jax.eval_shape(
-        lambda v, x: Targets(content_targets(v, x, CONFIG.content_layers), style_targets(v, x, CONFIG.style_layers)),
-        vgg,
-        image,
-    )
-    one = jax.ShapeDtypeStruct((), jnp.float32)
-    return image, (vgg, targets, Terms(dict.fromkeys(targets.content, one), dict.fromkeys(targets.style, one), one))
-
-
 def chunk(vgg, steps):
     """The program of so many steps."""
-    image, args = arguments(vgg)
+    image, args = shapes(vgg, 32)
     return _advance.lower(objective, lbfgs(5), steps, jax.eval_shape(lbfgs(5).init, image), args)
 
 
@@ -57,7 +46,7 @@ def test_a_wide_layer_is_two_products_of_winograd():
 def test_an_evaluation_multiplies_no_more_than_its_convolutions_and_grams(narrow_parameters, narrow_vgg):
     """2·9·M·i·o a layer and 2·M·N² a Gram matrix, each forward and backward; XLA counts what is elementwise as well."""
     side, operations = 64, 0
-    image, args = arguments(narrow_vgg, side)
+    image, args = shapes(narrow_vgg, side)
     for name, (kernel, _) in list(narrow_parameters.layers.items())[:LAYERS]:
         positions = (side // 2 ** (int(name[4]) - 1)) ** 2
         operations += 4 * positions * kernel.size
