@@ -9,18 +9,21 @@ import jax
 
 from stylejax.errors import InputError
 from stylejax.vgg import CHANNELS, block, layer_names
+from stylejax.winograd import BLOCK
 
 IMAGE = 12
 """Bytes a pixel of one RGB image in float32."""
 
-WORKING_SET, WINOGRAD_WORKING_SET = 1.6, 1.3
+WORKING_SET = 1.6
 """Bytes of an evaluation over the bytes of all responses: rectified responses are kept for the gradient, the largest is
-needed once or twice more; Winograd's convolution takes it a block at a time. From the compiled program, with which
-`tests/test_memory.py` compares it."""
+needed twice more. From the compiled program, with which `tests/test_memory.py` compares it."""
 
 COPIES, WINOGRAD_COPIES = 2, 4
 """Bytes of the network over those of its kernels: directly, they are there once more, turned round for the gradient; for
 Winograd's convolution they are transformed, 36 numbers for 9."""
+
+WINOGRAD_BLOCK = 2 * 36 * 4 * BLOCK
+"""Bytes of the values and of the products of the tiles that it takes at once."""
 
 SMALLEST = 32
 """No smaller size is recommended: it would be no picture."""
@@ -37,8 +40,8 @@ def predicted_bytes(
     channels = [CHANNELS[block(name) - 1] for name in names]
     responses = sum(4 * c / 4 ** (block(name) - 1) for name, c in zip(names, channels, strict=True))
     kernels = sum(4 * 9 * i * o for i, o in zip((3, *channels), channels, strict=False))
-    working, copies = (WINOGRAD_WORKING_SET, WINOGRAD_COPIES) if winograd else (WORKING_SET, COPIES)
-    return int(height * width * (working * responses + IMAGE * (2 * history + 12)) + copies * kernels)
+    copies, block_bytes = (WINOGRAD_COPIES, WINOGRAD_BLOCK) if winograd else (COPIES, 0)
+    return int(height * width * (WORKING_SET * responses + IMAGE * (2 * history + 12)) + copies * kernels + block_bytes)
 
 
 def available_bytes() -> int:
