@@ -1,102 +1,202 @@
 """Against PyTorch on the same network, losses and images, in turn in one run: `python scripts/benchmark.py`.
 
-Prints two Markdown tables: seconds for one value and gradient of the objective, and the loss and seconds of 200 evaluations of
-L-BFGS with a memory of 100, from the content image and from noise. Needs the extras `pretrained` and `torch`.
+Prints Markdown, and with `--json FILE` writes the same figures as JSON:
+
+(a) seconds of one value and gradient of the objective, with the operations counted and the share of the machine's matrix rate;
+(b) seconds to the least loss that PyTorch's L-BFGS has after 100, 300 and 500 evaluations, at one scale and coarse to fine;
+(c) the most memory of a process that evaluates; (d) seconds from a program's start to its end, cold and the second time.
+
+Needs the extras `pretrained` and `torch`.
 """
 
-import platform
-import statistics
+import json
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 import tyro
+from _work import child, in_turn, machine, matrix_rate, operations, peak_bytes, ratio, spread, starts
 
 import stylejax
 from stylejax.config import TransferConfig
-from stylejax.demo import photograph
+from stylejax.demo import photograph, write_demo
 from stylejax.images import resize
+from stylejax.optimize import chunk_length
 from stylejax.scales import loss_weights, noise
-from stylejax.vgg import Parameters, block
+from stylejax.transfer import Step
+from stylejax.vgg import VGG, Parameters, Precision
 
 CONFIG = TransferConfig()
+CPU_SIZES, ACCELERATOR_SIZES = (128, 256, 512, 1024), (256, 512, 1024, 2048, 4096)
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """Time stylejax and PyTorch in turn."""
 
-    sizes: tuple[int, ...] = (256, 512)
-    """Sides of the square images of the first table."""
-    repeats: int = 7
+    sizes: tuple[int, ...] = ()
+    """Sides of the square images of (a) and (c); where nothing is said, 128 … 1024 on a CPU and 256 … 4096 elsewhere."""
+    repeats: int = 5
     """Evaluations of each; the median counts, with the least and the most beside it."""
-    run_size: int = 128
-    """Side of the images of the second table; 0 leaves it out."""
-    evaluations: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 200
-    """Evaluations of a run of the second table."""
-    seeds: int = 3
-    """Runs from noise in the second table: each takes another way, and their losses differ by a few per cent."""
-
-
-class Torch:
-    """The objective as a user of PyTorch writes it, on the numbers of our targets and weights."""
-
-    def __init__(self, parameters: Parameters, targets: Any, weights: Any):
-        self.layers = {name: (_nchw(c.kernel), torch.tensor(c.bias)) for name, c in parameters.layers.items()}
-        self.mean, self.std = (torch.tensor(x).view(1, 3, 1, 1) for x in (parameters.mean, parameters.std))
-        self.content = {name: torch.tensor(np.asarray(p)).permute(2, 0, 1)[None] for name, p in targets.content.items()}
-        self.style = {name: torch.tensor(np.asarray(a)) for name, a in targets.style.items()}
-        self.weights = jax.tree.map(float, weights)
-
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """The weighted sum of the losses."""
-        x, before, total = (image - self.mean) / self.std, 1, torch.zeros(())
-        last = max([*self.content, *self.style])
-        for name, (kernel, bias) in self.layers.items():
-            if block(name) != before:
-                x, before = torch.nn.functional.avg_pool2d(x, 2), block(name)
-            x = torch.relu(torch.nn.functional.conv2d(x, kernel, bias, padding=1))
-            if name in self.content:
-                total = total + self.weights.content[name] * ((x - self.content[name]) ** 2).mean() / 2
-            if name in self.style:
-                flat = x.flatten(2)[0]
-                gram = flat @ flat.T / flat.shape[1]
-                total = total + self.weights.style[name] * ((gram - self.style[name]) ** 2).mean() / 4
-            if name == last:
-                break
-        return total
+    compile: bool = True
+    """Also time torch.compile, where it works."""
+    precision: Precision = "default"
+    """Of our network."""
+    run_size: int = 192
+    """Side of the images of (b); 0 leaves it out."""
+    evaluations: tuple[int, ...] = (100, 300, 500)
+    """Of PyTorch's L-BFGS, after which its loss is the one to reach."""
+    seeds: int = 1
+    """Runs of (b) from noise, beside the one from the content: each takes another way."""
+    start: bool = True
+    """Whether to measure (d)."""
+    json: Path | None = None
+    """A file for all figures."""
+    alone: Literal["", "stylejax", "torch"] = ""
+    """Evaluate one of the two at the first size and print the most memory it took: how (c) is measured, each in a process of
+    its own."""
 
 
 def main(benchmark: Benchmark) -> None:
-    """Prints both tables, and what they were measured on."""
+    """Prints the tables, and what they were measured on."""
     parameters, _ = stylejax.resolve("vgg16")
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, python {platform.python_version()}",
-        end="",
-    )
-    print("".join(f", {name} {metadata.version(name)}" for name in ("jax", "torch")), end="\n\n")
-    print("| side | stylejax s (least–most) | torch s (least–most) | ratio |\n|---|---|---|---|")
-    for size in benchmark.sizes:
-        ours, theirs = _evaluations(parameters, size, benchmark.repeats)
-        print(f"| {size} | {_spread(ours)} | {_spread(theirs)} | {_ratio(ours, theirs):.2f} |", flush=True)
+    sizes = benchmark.sizes or (CPU_SIZES if jax.default_backend() == "cpu" else ACCELERATOR_SIZES)
+    if benchmark.alone:
+        return print(json.dumps(_alone(benchmark, parameters, sizes[0])))
+    rate = matrix_rate()
+    print(machine(rate), end="\n\n", flush=True)
+    tables = {"evaluation": _table(_evaluations(benchmark, parameters, side, rate) for side in sizes)}
     if benchmark.run_size:
-        print(f"\n| {benchmark.evaluations} evaluations at {benchmark.run_size}² | stylejax | torch |\n|---|---|---|")
-        for start in ("content", *map(str, range(benchmark.seeds))):
-            (a, s), (b, t) = _runs(parameters, benchmark.run_size, benchmark.evaluations, start)
-            name = "the content" if start == "content" else f"noise of seed {start}"
-            print(f"| from {name} | {a:.4f} in {s:.1f} s | {b:.4f} in {t:.1f} s |", flush=True)
+        starts_from = ("content", *map(str, range(benchmark.seeds)))
+        tables["descent"] = _table(row for start in starts_from for row in _descents(benchmark, parameters, start))
+    if benchmark.start:
+        tables["start"] = _table(_starts(sizes[0]))
+    if benchmark.json:
+        benchmark.json.write_text(json.dumps({"machine": machine(rate), **tables}, indent=1) + "\n", encoding="utf-8")
 
 
-def _problem(parameters: Parameters, size: int) -> tuple[np.ndarray, tuple[Any, Any, Any]]:
-    vgg = stylejax.build_vgg(parameters)
-    content = resize(stylejax.read_image(photograph()), size, size)
-    style = resize(stylejax.paint(), size, size)
+def _evaluations(benchmark: Benchmark, parameters: Parameters, side: int, rate: float) -> dict[str, Any]:
+    """(a) and (c) at one size."""
+    import _peer
+    import torch
+
+    _peer.prepare()
+    image, args = _problem(parameters, side, benchmark.precision)
+    eager = _peer.Torch(parameters, *args[1:])
+    runs = {"stylejax": _ours(image, args), "torch": _peer.evaluation(eager, image[::-1].copy())}
+    if benchmark.compile:
+        compiled = _peer.evaluation(torch.compile(eager), image[::-1].copy())
+        runs |= {"torch.compile": compiled} if _works(compiled) else {}
+    times = dict(zip(runs, in_turn(list(runs.values()), benchmark.repeats), strict=True))
+    ours, done = times["stylejax"], operations(parameters, CONFIG, side)
+    row: dict[str, Any] = {"side": side} | {f"{name} s (least–most)": spread(t) for name, t in times.items()}
+    row |= {f"ratio to {name}": round(ratio(ours, t), 2) for name, t in times.items() if name != "stylejax"}
+    row |= {"GFLOP": round(done / 1e9), "of the matrix rate": round(done / min(ours) / rate, 2)}
+    words = ("--sizes", str(side), "--precision", benchmark.precision, "--alone")
+    return row | {f"{name} MiB": round(child(*words, name) / 2**20) for name in ("stylejax", "torch")}
+
+
+def _alone(benchmark: Benchmark, parameters: Parameters, side: int) -> int:
+    """The most bytes after three evaluations."""
+    image, args = _problem(parameters, side, benchmark.precision)
+    if benchmark.alone == "stylejax":
+        in_turn([_ours(image, args)], 2)
+        return peak_bytes()
+    import _peer
+    import torch
+
+    in_turn([_peer.evaluation(_peer.Torch(parameters, *args[1:]), image[::-1].copy())], 2)
+    return torch.cuda.max_memory_allocated() if _peer.DEVICE == "cuda" else peak_bytes()
+
+
+def _descents(benchmark: Benchmark, parameters: Parameters, start: str) -> Iterator[dict[str, Any]]:
+    """(b) from one first image: at the one scale, compiled before, and as a user's whole job, coarse to fine with as many steps
+    as PyTorch takes, where targets, compilation and all scales count."""
+    import _peer
+
+    side = benchmark.run_size
+    content, args = _problem(parameters, side, benchmark.precision)
+    image = content if start == "content" else noise(int(start), side, side)
+    theirs = _peer.descent(_peer.Torch(parameters, *args[1:]), image, max(benchmark.evaluations))
+    _single(image, args, chunk_length())
+    single = _single(image, args, max(benchmark.evaluations))
+    for n in benchmark.evaluations:
+        their_seconds, loss = theirs[n - 1]
+        first = start if start == "content" else f"noise {start}"
+        row = {
+            "from": first,
+            "side": side,
+            "evaluations": n,
+            "torch loss": f"{loss:.4f}",
+            "torch s": f"{their_seconds:.1f}",
+        }
+        for name, ours in (("one scale", single), ("coarse to fine", _scales(content, args[0], start, n))):
+            taken, reached = next(((i, s) for i, (s, value) in enumerate(ours, 1) if value <= loss), (None, None))
+            row |= {f"{name}: evaluations": taken}
+            row |= {
+                f"{name}: s": reached and f"{reached:.1f}",
+                f"{name}: ratio": reached and f"{reached / their_seconds:.2f}",
+            }
+        yield row
+
+
+def _single(image: np.ndarray, args: tuple, steps: int) -> list[tuple[float, float]]:
+    """(seconds since the start, loss) of each step."""
+    watch = _Watch()
+    first = stylejax.encode(jnp.asarray(image), CONFIG.parameterization)
+    stylejax.minimize(stylejax.objective, stylejax.lbfgs(), first, args, steps, lambda info: watch(float(info.value)))
+    return watch.seen
+
+
+def _scales(content: np.ndarray, vgg: VGG, start: str, steps: int) -> list[tuple[float, float]]:
+    """The same; the losses of coarse scales are others, and count as none."""
+    watch, side = _Watch(), len(content)
+    options: dict[str, Any] = {} if start == "content" else {"init": "noise", "seed": int(start)}
+
+    def callback(step: Step) -> None:
+        watch(step.loss if step.size == (side, side) else float("inf"))
+
+    style = resize(stylejax.paint(), side, side)
+    stylejax.transfer(content, style, vgg=vgg, size=side, steps=steps, callback=callback, **options)
+    return watch.seen
+
+
+class _Watch:
+    """Notes when a loss was seen."""
+
+    def __init__(self) -> None:
+        self.began, self.seen = time.perf_counter(), []
+
+    def __call__(self, loss: float) -> None:
+        self.seen.append((time.perf_counter() - self.began, loss))
+
+
+def _starts(side: int) -> Iterator[dict[str, Any]]:
+    """(d): the command line to a first picture of one step, and a program that does the same in PyTorch."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = f"{folder}/out.png"
+        content, style = write_demo(Path(folder))
+        options = ("-o", out, "--size", str(side), "--steps", "1", "--weights", "vgg16")
+        programs = {
+            "stylejax": ("-m", "stylejax", "transfer", str(content), str(style), *options),
+            "torch": (str(Path(__file__).with_name("_peer_start.py")), str(side), out),
+        }
+        for name, program in programs.items():
+            cold, second = starts((sys.executable, *program))
+            yield {"one step": name, "side": side, "cold s": f"{cold:.1f}", "second s": f"{second:.1f}"}
+
+
+def _problem(parameters: Parameters, side: int, precision: Precision) -> tuple[np.ndarray, tuple[Any, Any, Any]]:
+    vgg = stylejax.build_vgg(parameters, precision=precision)
+    content = resize(stylejax.read_image(photograph()), side, side)
+    style = resize(stylejax.paint(), side, side)
     targets = stylejax.Targets(
         stylejax.content_targets(vgg, jnp.asarray(content), CONFIG.content_layers),
         stylejax.style_targets(vgg, jnp.asarray(style), CONFIG.style_layers),
@@ -104,76 +204,33 @@ def _problem(parameters: Parameters, size: int) -> tuple[np.ndarray, tuple[Any, 
     return content, (vgg, targets, loss_weights(CONFIG, targets))
 
 
-def _evaluations(parameters: Parameters, size: int, repeats: int) -> tuple[list[float], list[float]]:
-    image, args = _problem(parameters, size)
-    image = image[::-1].copy()
+def _ours(image: np.ndarray, args: tuple) -> Callable[[], Any]:
+    """One value and gradient, waited for, from the content upside down: at the content itself its loss is zero."""
     step = jax.jit(jax.value_and_grad(stylejax.objective, has_aux=True))
-    x, network = _nchw(image).requires_grad_(), Torch(parameters, *args[1:])
-
-    def ours() -> None:
-        jax.block_until_ready(step(image, *args))
-
-    def theirs() -> None:
-        x.grad = None
-        network(x).backward()
-
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(repeats + 1):
-        for record, run in zip(times, (ours, theirs), strict=True):
-            seconds = _seconds(run)
-            if i:  # The first of each compiles and allocates.
-                record.append(seconds)
-    return times
+    turned = jnp.asarray(image[::-1])
+    return lambda: jax.block_until_ready(step(turned, *args))
 
 
-def _runs(
-    parameters: Parameters, size: int, evaluations: int, start: str
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    content, args = _problem(parameters, size)
-    image = content if start == "content" else noise(int(start), size, size)
-    found: list[float] = []
-
-    def ours(steps: int = evaluations) -> None:
-        first = stylejax.encode(jnp.asarray(image), CONFIG.parameterization)
-        found.append(stylejax.minimize(stylejax.objective, stylejax.lbfgs(), first, args, steps).value)
-
-    ours(1)
-
-    seconds = _seconds(ours)
-    network, x, losses = Torch(parameters, *args[1:]), _nchw(image).requires_grad_(), []
-    optimizer = torch.optim.LBFGS(
-        [x], max_iter=evaluations, max_eval=evaluations, history_size=100, tolerance_grad=-1, tolerance_change=-1
-    )
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = network(x)
-        loss.backward()
-        losses.append(loss.item())
-        return loss
-
-    torch_seconds = _seconds(lambda: optimizer.step(closure))  # type: ignore[arg-type]
-    return (found[-1], seconds), (min(losses), torch_seconds)
+def _works(run: Callable[[], Any]) -> bool:
+    """Whether torch.compile finds the compiler that it needs."""
+    try:
+        run()
+    except Exception as error:
+        print(f"torch.compile does not work here: {type(error).__name__}", file=sys.stderr)
+        return False
+    return True
 
 
-def _nchw(array: np.ndarray) -> torch.Tensor:
-    axes = (2, 0, 1) if array.ndim == 3 else (3, 2, 0, 1)
-    tensor = torch.tensor(np.asarray(array, np.float32).transpose(axes).copy())
-    return tensor[None] if array.ndim == 3 else tensor
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def _spread(times: list[float]) -> str:
-    return f"{statistics.median(times):.3f} ({min(times):.3f}–{max(times):.3f})"
-
-
-def _ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+def _table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prints each row as soon as it is there."""
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        if not kept:
+            print(f"| {' | '.join(row)} |\n|{'---|' * len(row)}")
+        print(f"| {' | '.join('–' if value is None else str(value) for value in row.values())} |", flush=True)
+        kept.append(row)
+    print(flush=True)
+    return kept
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from stylejax.cli_sweep import Sweep
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
 from stylejax.config import PRESETS, SAID, TransferConfig, preset
 from stylejax.errors import InputError
+from stylejax.machine import ask_for_huge_pages
 
 FAULT, CLOSED = 2, 141
 """The input is at fault; nobody reads the output any more, as a shell says it."""
@@ -106,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script. File names that are no text must not spoil the last line, nor a reader that has seen enough."""
+    ask_for_huge_pages()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

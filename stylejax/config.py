@@ -29,6 +29,9 @@ class TransferConfig:
     """avg as in the paper, or max as in the network's training."""
     padding: Literal["zeros", "circular", "reflect", "replicate"] = "zeros"
     """What the network sees beyond the edge; circular makes a picture that repeats without a seam."""
+    precision: Literal["default", "highest", "tf32", "bf16"] = "default"
+    """Of the network's numbers on an accelerator: default is its own choice for float32, highest is full float32, tf32 and
+    bf16 are faster and coarser. Losses are float32 in any case; on a CPU only bf16 makes a difference, and is slow."""
     content_weight: float = 1.0
     """α: how much the picture holds on to the content."""
     style_weight: float = 100.0
@@ -129,6 +132,7 @@ class TransferConfig:
         for name in (
             "pooling",
             "padding",
+            "precision",
             "tv",
             "statistic",
             "balance",

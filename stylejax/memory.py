@@ -10,13 +10,14 @@ import jax
 from stylejax.errors import InputError
 from stylejax.vgg import CHANNELS, block, layer_names
 from stylejax.windows import window_size
+from stylejax.winograd import BLOCK
 
 IMAGE = 12
 """Bytes a pixel of one RGB image in float32."""
 
 WORKING_SET = 1.6
 """Bytes of an evaluation over the bytes of all responses: rectified responses are kept for the gradient, the largest is
-needed twice more. From the compiled program, with which `tests/test_memory.py` compares it: 1.5 direct, 1.7 Winograd."""
+needed twice more. From the compiled program, with which `tests/test_memory.py` compares it."""
 
 REMAT = 2.4
 """The same over those of the largest block, where a block's responses are computed again."""
@@ -27,6 +28,8 @@ Winograd's convolution they are transformed, 36 numbers for 9."""
 
 ROOM = 0.8
 """The share of the free memory that lanes may take, as the prediction is right to a fifth."""
+WINOGRAD_BLOCK = 2 * 36 * 4 * BLOCK
+"""Bytes of the values and of the products of the tiles that it takes at once."""
 
 SMALLEST = 32
 """No smaller size is recommended: it would be no picture."""
@@ -62,8 +65,8 @@ def predicted_bytes(
     tiled, pixels = (h, w) != (height, width), h * w
     evaluation = pixels * _responses(names, remat)
     vectors = IMAGE * height * width * _images(optimizer, history, history_bytes, pyramid, tiled)
-    copies = WINOGRAD_COPIES if winograd else COPIES
-    return int(lanes * (evaluation + vectors) / shards + copies * kernels)
+    copies, block_bytes = (WINOGRAD_COPIES, WINOGRAD_BLOCK) if winograd else (COPIES, 0)
+    return int(lanes * ((evaluation + vectors) / shards + block_bytes) + copies * kernels)
 
 
 def _images(optimizer: str, history: int, history_bytes: int, pyramid: bool, tiled: bool) -> float:

@@ -110,7 +110,7 @@ def vgg_of(config: TransferConfig, parameters: Parameters) -> VGG:
 
 def network_options(config: TransferConfig) -> dict[str, Any]:
     """What of a config decides the network, as `build_vgg` takes it."""
-    return {name: getattr(config, name) for name in ("pooling", "padding", "remat")}
+    return {name: getattr(config, name) for name in ("pooling", "padding", "remat", "precision")}
 
 
 def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:

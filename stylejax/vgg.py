@@ -21,13 +21,17 @@ from stylejax.winograd import convolve, transform_kernel
 
 Pooling: TypeAlias = Literal["avg", "max"]
 Padding: TypeAlias = Literal["zeros", "circular", "reflect", "replicate"]
+Precision: TypeAlias = Literal["default", "highest", "tf32", "bf16"]
 
 CONVOLUTIONS: dict[str, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
 """Convolutions in each block (Simonyan and Zisserman 2014, table 1, columns E and D); a pooling layer follows each block."""
 
 CHANNELS = (64, 128, 256, 512, 512)
-WINOGRAD_PAIRS = 128 * 256
+WINOGRAD_PAIRS = 64 * 64
 """Layers with fewer pairs of channels are convolved directly: there the transforms take as long as they save."""
+
+PRECISIONS = {"default": None, "highest": "highest", "tf32": "high", "bf16": None}
+"""What jax calls them for operands in float32; with bf16 the operands themselves are bfloat16."""
 
 BEYOND = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
 """What NumPy calls the ways to continue an image beyond its edge."""
@@ -121,7 +125,15 @@ class Rows(NamedTuple):
 class VGG(nnx.Module):
     """The convolutions, rectifications and poolings of one network. Build it with `build_vgg` or `load_vgg`."""
 
-    def __init__(self, parameters: Parameters, pooling: Pooling, winograd: bool, padding: Padding, remat: bool = False):
+    def __init__(
+        self,
+        parameters: Parameters,
+        pooling: Pooling,
+        winograd: bool,
+        padding: Padding,
+        remat: bool = False,
+        precision: Precision = "default",
+    ):
         self.network = parameters.network
         self.remat: bool = remat
         self.pooling: str = pooling
@@ -129,14 +141,15 @@ class VGG(nnx.Module):
         self.mean = nnx.Variable(jnp.asarray(parameters.mean, jnp.float32))
         self.std = nnx.Variable(jnp.asarray(parameters.std, jnp.float32))
         for name, (kernel, bias) in parameters.layers.items():
-            setattr(self, name, _convolution(kernel, bias))
+            setattr(self, name, _convolution(kernel, bias, precision))
             if winograd and kernel.shape[2] * kernel.shape[3] >= WINOGRAD_PAIRS:
                 setattr(self, f"{name}_transformed", nnx.Variable(jnp.asarray(transform_kernel(kernel))))
 
     def __call__(self, image: Image, layers: Iterable[str]) -> Features:
         """The responses of `layers` to one RGB image in [0, 1], by the names that were asked for.
 
-        Nothing beyond the deepest layer asked for is computed.
+        Nothing beyond the deepest layer asked for is computed. Responses are float32 even where the network computes in
+        bfloat16: their sums over positions are not to lose digits.
         Raises `InputError` for an unknown layer and for an image too small for the deepest one.
         """
         return self.looked(image, layers, lambda _, response: response)
@@ -176,7 +189,7 @@ class VGG(nnx.Module):
             x = rows.inside(x.shape[0], 2 ** (block(names[0]) - 1))[:, None, None] * x if rows else x
         for layer in names:
             x = jax.nn.relu(self._padded(layer, x, rows))
-            seen |= {name: look(name, x) for name, asked in wanted.items() if asked == layer}
+            seen |= {name: look(name, _widened(x)) for name, asked in wanted.items() if asked == layer}
         return x, seen
 
     def _padded(self, name: str, x: FeatureMap, rows: Rows | None) -> Float[Array, "h w o"]:
@@ -196,6 +209,10 @@ class VGG(nnx.Module):
             return direct(x)
         transformed = getattr(self, f"{name}_transformed")[...].astype(x.dtype)
         return convolve(x, transformed) + direct.bias[None, None]
+
+
+def _widened(x: FeatureMap) -> FeatureMap:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def computed_again(compute: Callable[[FeatureMap], Any], x: FeatureMap) -> Any:
@@ -223,18 +240,24 @@ def build_vgg(
     winograd: bool | None = None,
     padding: Padding = "zeros",
     remat: bool = False,
+    precision: Precision = "default",
 ) -> VGG:
     """The network of `parameters`; the paper replaces max pooling by average pooling, and so does the default.
 
     `winograd` convolves wide layers with less arithmetic, equal to about 10⁻⁵; where nothing is said, on the CPU.
     `padding` is what each layer sees beyond the edge; `circular` takes the image for one tile of an endless pattern.
     `remat` computes the responses of a block again for the gradient, instead of keeping them.
+    `precision` is that of the convolutions: on a GPU `default` and `tf32` keep 10 bits of an operand's 23, on a TPU `default`
+    and everywhere `bf16` keep 7. Winograd's transforms would lose what bf16 has left, and are off there.
     """
     if pooling not in ("avg", "max"):
         raise InputError(f"pooling {pooling!r} is neither 'avg' nor 'max'; choose one of the two")
     if padding not in ("zeros", *BEYOND):
         raise InputError(f"padding {padding!r} is unknown; choose one of zeros, {', '.join(BEYOND)}")
-    return VGG(parameters, pooling, jax.default_backend() == "cpu" if winograd is None else winograd, padding, remat)
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    winograd = jax.default_backend() == "cpu" if winograd is None else winograd
+    return VGG(parameters, pooling, winograd and precision != "bf16", padding, remat, precision)
 
 
 def random_parameters(network: str = "vgg19", seed: int = 0, channels: tuple[int, ...] = CHANNELS) -> Parameters:
@@ -253,10 +276,11 @@ def random_parameters(network: str = "vgg19", seed: int = 0, channels: tuple[int
     return Parameters(network, layers, mean, std, f"random numbers of seed {seed}")
 
 
-def _convolution(kernel: np.ndarray, bias: np.ndarray) -> nnx.Conv:
+def _convolution(kernel: np.ndarray, bias: np.ndarray, precision: Precision) -> nnx.Conv:
     """A layer around given numbers. It is made without drawing random ones, which takes seconds for a whole network."""
     _, _, inputs, outputs = kernel.shape
-    layer = nnx.eval_shape(lambda: nnx.Conv(inputs, outputs, (3, 3), padding="SAME", rngs=nnx.Rngs(0)))
+    numbers: Any = {"dtype": jnp.bfloat16 if precision == "bf16" else None, "precision": PRECISIONS[precision]}
+    layer = nnx.eval_shape(lambda: nnx.Conv(inputs, outputs, (3, 3), padding="SAME", rngs=nnx.Rngs(0), **numbers))
     nnx.update(layer, {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)})
     return layer
 

@@ -7,14 +7,18 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from stylejax.checkpoint import save_parameters
 from stylejax.cli import main
+from stylejax.config import TransferConfig
+from stylejax.objective import Targets, Terms, content_targets, style_targets
 from stylejax.vgg import VGG, Parameters, build_vgg, random_parameters
 
 NARROW = (4, 5, 6, 7, 8)
@@ -63,6 +67,18 @@ def picture(generator: np.random.Generator, height: int = 32, width: int = 32) -
         image = sum(np.roll(image, k, axis) for k in range(8)) / 8
     image = image[8:, 8:]
     return ((image - image.min()) / np.ptp(image)).astype(np.float32)
+
+
+def shapes(vgg: VGG, side: int) -> tuple:
+    """The arguments of the default objective at a size, as shapes: nothing is computed."""
+    config, image = TransferConfig(), jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
+
+    def targets_of(vgg: VGG, x: Any) -> Targets:
+        return Targets(content_targets(vgg, x, config.content_layers), style_targets(vgg, x, config.style_layers))
+
+    targets = jax.eval_shape(targets_of, vgg, image)
+    one: Any = jax.ShapeDtypeStruct((), jnp.float32)
+    return image, (vgg, targets, Terms(dict.fromkeys(targets.content, one), dict.fromkeys(targets.style, one), one))
 
 
 def noise_image(height: int, width: int, seed: int) -> Pillow.Image:

@@ -136,7 +136,12 @@ def test_layers_are_one_or_more_and_different(name: str, layers: tuple[str, ...]
 
 @pytest.mark.parametrize(
     ("name", "wrong", "right"),
-    [("pooling", "mex", "max"), ("balance", "papr", "paper"), ("optimizer", "lbgfs", "lbfgs")],
+    [
+        ("pooling", "mex", "max"),
+        ("balance", "papr", "paper"),
+        ("precision", "bf61", "bf16"),
+        ("optimizer", "lbgfs", "lbfgs"),
+    ],
 )
 def test_a_choice_that_there_is_not_names_those_that_there_are(name: str, wrong: str, right: str):
     config = TransferConfig()

@@ -123,3 +123,23 @@ def test_it_refuses_when_it_is_too_late(monkeypatch: pytest.MonkeyPatch):
 def test_it_refuses_where_the_flags_are_in_a_file():
     done = python("from stylejax.machine import deterministic; deterministic()", XLA_FLAGS="flags.txt")
     assert "InputError: --deterministic can not be added, for XLA_FLAGS names a file; write --xla_gpu" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("says", "own", "asks"), [("[madvise]", None, 1), ("[always]", None, 0), ("[madvise]", "x=1", 0)]
+)
+def test_huge_pages_are_asked_for_once_where_that_helps(says, own, asks, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(machine, "HUGE_PAGES", tmp_path / "enabled")
+    machine.HUGE_PAGES.write_text(f"always {says} never")
+    monkeypatch.setattr(os, "execve", lambda program, words, names: started.append((words, names["GLIBC_TUNABLES"])))
+    monkeypatch.setenv("GLIBC_TUNABLES", own) if own else monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    machine.ask_for_huge_pages()
+    assert started == [(sys.orig_argv, "glibc.malloc.hugetlb=1")] * asks
+
+
+def test_without_linux_no_huge_pages_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setattr(machine, "HUGE_PAGES", tmp_path / "nowhere")
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
+    machine.ask_for_huge_pages()

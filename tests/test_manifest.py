@@ -177,6 +177,7 @@ VALUES = {
     "colour": st.sampled_from(["style", "match", "luminance", "after"]),
     "pooling": st.sampled_from(["avg", "max"]),
     "padding": st.sampled_from(["zeros", "circular", "reflect", "replicate"]),
+    "precision": st.sampled_from(["default", "highest", "tf32", "bf16"]),
     "style_layers": st.lists(
         st.text(st.characters(exclude_characters=":"), max_size=20), min_size=1, max_size=16, unique=True
     ).map(tuple),

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import shapes
 
 from stylejax import memory, tiles
 from stylejax.errors import InputError
 from stylejax.lanes import _advance as advance_lanes
 from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
-from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.objective import content_targets, objective
 from stylejax.optimize import _advance, lbfgs
 from stylejax.parameterize import encode
 from stylejax.vgg import VGG, build_vgg, random_parameters
@@ -26,17 +27,6 @@ GIB = 2**30
 def full_vgg() -> VGG:
     """Of the true width: the prediction is about that."""
     return build_vgg(random_parameters("vgg19"), winograd=False)
-
-
-def shapes(vgg: VGG, side: int) -> tuple:
-    """The arguments of the objective at a size, as shapes: nothing is computed."""
-    image = jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
-    targets = jax.eval_shape(
-        lambda v, x: Targets(content_targets(v, x, CONTENT), style_targets(v, x, STYLE)), vgg, image
-    )
-    scalar: Any = jax.ShapeDtypeStruct((), jnp.float32)
-    weights = Terms({name: scalar for name in CONTENT}, {name: scalar for name in STYLE}, scalar)
-    return image, (vgg, targets, weights)
 
 
 def compiled_bytes(lowered: jax.stages.Lowered) -> int:
