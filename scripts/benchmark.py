@@ -6,7 +6,8 @@ Prints Markdown, and with `--json FILE` writes the same figures as JSON:
 (b) seconds to the least loss that PyTorch's L-BFGS has after 100, 300 and 500 evaluations, at one scale and coarse to fine;
 (c) the most memory of a process that evaluates; (d) seconds from a program's start to its end, cold and the second time.
 
-Needs the extras `pretrained` and `torch`.
+Both have what the command line gives itself: memory in pages of 2 MiB, where Linux gives them to who asks. Needs the extras
+`pretrained` and `torch`.
 """
 
 import json
@@ -28,6 +29,7 @@ import stylejax
 from stylejax.config import TransferConfig
 from stylejax.demo import photograph, write_demo
 from stylejax.images import resize
+from stylejax.machine import ask_for_huge_pages
 from stylejax.optimize import chunk_length
 from stylejax.scales import loss_weights, noise
 from stylejax.transfer import Step
@@ -234,4 +236,5 @@ def _table(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    ask_for_huge_pages()
     main(tyro.cli(Benchmark))
