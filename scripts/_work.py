@@ -74,8 +74,15 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def peak_bytes() -> int:
     """The most that this process has had: on a GPU of its memory, else of the machine's."""
     stats = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return stats["peak_bytes_in_use"] if stats else most
+    return stats["peak_bytes_in_use"] if stats else most_resident()
+
+
+def most_resident() -> int:
+    """Bytes of the machine's memory. On Linux what getrusage says of a process begins with the most of its parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def child(*words: str) -> Any:

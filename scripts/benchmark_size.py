@@ -6,7 +6,6 @@ memory that a process ever had is what the system tells. Prints a Markdown table
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+from _work import most_resident
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
@@ -88,7 +88,7 @@ def _measured(name: str, side: int) -> tuple[float, float]:
         callback=lambda _: times.append(time.perf_counter()),
         **CASES[name],
     )
-    return times[1] - times[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return times[1] - times[0], most_resident() / 2**30
 
 
 def _draw(found: dict[str, list[tuple[int, float, float]]], out: Path) -> None:
