@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from _work import most_resident
 
 from stylejax.vgg import Parameters, block
 
@@ -86,6 +87,11 @@ def tensor(array: Any) -> torch.Tensor:
     axes = {3: (2, 0, 1), 4: (3, 2, 0, 1)}.get(array.ndim)
     made = torch.tensor(array.transpose(axes).copy() if axes else array, device=DEVICE)
     return made[None] if array.ndim == 3 else made
+
+
+def peak_bytes() -> int:
+    """The most that this process has had: on a GPU of what torch took of its memory, else of the machine's."""
+    return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else most_resident()
 
 
 def wait() -> None:

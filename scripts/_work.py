@@ -47,11 +47,9 @@ def matrix_rate() -> float:
     return 2 * SIDE**3 / min(seconds(lambda: jax.block_until_ready(product(a))) for _ in range(10))
 
 
-def in_turn(runs: Sequence[Callable[[], Any]], repeats: int) -> list[list[float]]:
-    """Seconds of each, one after the other in every round, so that all see the same machine. The first round, which compiles
-    and allocates, does not count."""
-    rounds = [[seconds(run) for run in runs] for _ in range(repeats + 1)][1:]
-    return [list(times) for times in zip(*rounds, strict=True)]
+def timed(run: Callable[[], Any], repeats: int) -> list[float]:
+    """Seconds of so many calls after a first one, which compiles and allocates."""
+    return [seconds(run) for _ in range(repeats + 1)][1:]
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -67,7 +65,7 @@ def spread(times: Sequence[float]) -> str:
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios of each round."""
+    """The median of the ratios of one call after the other."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from _work import child, in_turn, machine, matrix_rate, operations, peak_bytes, ratio, spread, starts
+from _work import child, machine, matrix_rate, operations, peak_bytes, ratio, spread, starts, timed
 
 import stylejax
 from stylejax.config import TransferConfig
@@ -36,6 +36,7 @@ from stylejax.transfer import Step
 from stylejax.vgg import VGG, Parameters, Precision
 
 CONFIG = TransferConfig()
+PROGRAMS = ("stylejax", "torch", "torch.compile")
 CPU_SIZES, ACCELERATOR_SIZES = (128, 256, 512, 1024), (256, 512, 1024, 2048, 4096)
 
 
@@ -46,7 +47,9 @@ class Benchmark:
     sizes: tuple[int, ...] = ()
     """Sides of the square images of (a) and (c); where nothing is said, 128 … 1024 on a CPU and 256 … 4096 elsewhere."""
     repeats: int = 5
-    """Evaluations of each; the median counts, with the least and the most beside it."""
+    """Evaluations of each in a round; the median of all counts, with the least and the most beside it."""
+    rounds: int = 2
+    """How often each has its turn."""
     compile: bool = True
     """Also time torch.compile, where it works."""
     precision: Precision = "default"
@@ -61,9 +64,8 @@ class Benchmark:
     """Whether to measure (d)."""
     json: Path | None = None
     """A file for all figures."""
-    alone: Literal["", "stylejax", "torch"] = ""
-    """Evaluate one of the two at the first size and print the most memory it took: how (c) is measured, each in a process of
-    its own."""
+    alone: Literal["", "stylejax", "torch", "torch.compile"] = ""
+    """Evaluate this one at the first size, and print what it took: for the program itself."""
 
 
 def main(benchmark: Benchmark) -> None:
@@ -85,37 +87,34 @@ def main(benchmark: Benchmark) -> None:
 
 
 def _evaluations(benchmark: Benchmark, parameters: Parameters, side: int, rate: float) -> dict[str, Any]:
-    """(a) and (c) at one size."""
-    import _peer
-    import torch
-
-    _peer.prepare()
-    image, args = _problem(parameters, side, benchmark.precision)
-    eager = _peer.Torch(parameters, *args[1:])
-    runs = {"stylejax": _ours(image, args), "torch": _peer.evaluation(eager, image[::-1].copy())}
-    if benchmark.compile:
-        compiled = _peer.evaluation(torch.compile(eager), image[::-1].copy())
-        runs |= {"torch.compile": compiled} if _works(compiled) else {}
-    times = dict(zip(runs, in_turn(list(runs.values()), benchmark.repeats), strict=True))
+    """(a) and (c) at one size: in processes of their own, in turn, for what one leaves behind in a process slows another."""
+    found: dict[str, Any] = {name: [] for name in PROGRAMS if benchmark.compile or name != "torch.compile"}
+    words = ("--sizes", str(side), "--precision", benchmark.precision, "--repeats", str(benchmark.repeats))
+    for _ in range(benchmark.rounds):
+        for name in [name for name, alone in found.items() if alone is not None]:
+            alone = child(*words, "--alone", name)
+            found[name] = [*found[name], alone] if alone else None
+    found = {name: alone for name, alone in found.items() if alone}
+    times = {name: [s for one in alone for s in one["seconds"]] for name, alone in found.items()}
     ours, done = times["stylejax"], operations(parameters, CONFIG, side)
     row: dict[str, Any] = {"side": side} | {f"{name} s (least–most)": spread(t) for name, t in times.items()}
     row |= {f"ratio to {name}": round(ratio(ours, t), 2) for name, t in times.items() if name != "stylejax"}
     row |= {"GFLOP": round(done / 1e9), "of the matrix rate": round(done / min(ours) / rate, 2)}
-    words = ("--sizes", str(side), "--precision", benchmark.precision, "--alone")
-    return row | {f"{name} MiB": round(child(*words, name) / 2**20) for name in ("stylejax", "torch")}
+    return row | {f"{name} MiB": round(max(one["bytes"] for one in alone) / 2**20) for name, alone in found.items()}
 
 
-def _alone(benchmark: Benchmark, parameters: Parameters, side: int) -> int:
-    """The most bytes after three evaluations."""
+def _alone(benchmark: Benchmark, parameters: Parameters, side: int) -> dict[str, Any] | None:
+    """Seconds of evaluations, and the most bytes there were; None where torch.compile finds no compiler."""
     image, args = _problem(parameters, side, benchmark.precision)
     if benchmark.alone == "stylejax":
-        in_turn([_ours(image, args)], 2)
-        return peak_bytes()
+        return {"seconds": timed(_ours(image, args), benchmark.repeats), "bytes": peak_bytes()}
     import _peer
     import torch
 
-    in_turn([_peer.evaluation(_peer.Torch(parameters, *args[1:]), image[::-1].copy())], 2)
-    return torch.cuda.max_memory_allocated() if _peer.DEVICE == "cuda" else peak_bytes()
+    _peer.prepare()
+    eager = _peer.Torch(parameters, *args[1:])
+    run = _peer.evaluation(torch.compile(eager) if benchmark.alone == "torch.compile" else eager, image[::-1].copy())
+    return {"seconds": timed(run, benchmark.repeats), "bytes": _peer.peak_bytes()} if _works(run) else None
 
 
 def _descents(benchmark: Benchmark, parameters: Parameters, start: str) -> Iterator[dict[str, Any]]:
