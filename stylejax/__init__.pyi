@@ -1,3 +1,4 @@
+from .adam import adam as adam
 from .checkpoint import load_vgg as load_vgg
 from .checkpoint import read_parameters as read_parameters
 from .checkpoint import save_parameters as save_parameters
@@ -13,6 +14,8 @@ from .gaussian import wasserstein_loss as wasserstein_loss
 from .images import read_image as read_image
 from .images import read_picture as read_picture
 from .images import write_image as write_image
+from .lbfgs import lbfgs as lbfgs
+from .lbfgs import lbfgs_zoom as lbfgs_zoom
 from .losses import absolute_variations as absolute_variations
 from .losses import content_loss as content_loss
 from .losses import gram_matrix as gram_matrix
@@ -24,9 +27,6 @@ from .objective import Terms as Terms
 from .objective import content_targets as content_targets
 from .objective import objective as objective
 from .objective import style_targets as style_targets
-from .optimize import adam as adam
-from .optimize import lbfgs as lbfgs
-from .optimize import lbfgs_zoom as lbfgs_zoom
 from .optimize import minimize as minimize
 from .painting import paint as paint
 from .parameterize import decode as decode

@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 
 from stylejax.config import TransferConfig, layer_name, part
 from stylejax.images import Picture, resize
+from stylejax.minimizer import Function, Minimizer, OnHost
 from stylejax.objective import Kept, Statistic, StyleTargets, Targets, objective, shown
-from stylejax.optimize import Function, Minimizer, OnHost
 from stylejax.parameterize import Encoded, encode
 from stylejax.regions import Masks
 from stylejax.scales import (

@@ -13,8 +13,10 @@ from jaxtyping import Array, Float
 from stylejax.checks import check_image
 from stylejax.errors import InputError
 from stylejax.images import Picture, resize
+from stylejax.lbfgs import lbfgs
 from stylejax.losses import total_variation
-from stylejax.optimize import Info, lbfgs, minimize
+from stylejax.minimizer import Info
+from stylejax.optimize import minimize
 from stylejax.parameterize import Encoded, decode, encode
 from stylejax.types import Scalar
 from stylejax.vgg import VGG, canonical_layer

@@ -17,7 +17,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from stylejax.curvature import Params
-from stylejax.optimize import Function, Info, Minimizer, Run, chunk_length, minimize, noted
+from stylejax.minimizer import Function, Info, Minimizer
+from stylejax.optimize import Run, chunk_length, minimize, noted
 
 AXIS = "lanes"
 """The one axis of a mesh that lanes are spread over."""

@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from stylejax.curvature import Params
 from stylejax.losses import Mean, squared_error
+from stylejax.minimizer import Function, Info, Minimizer
 from stylejax.objective import (
     Guides,
     Measures,
@@ -32,7 +33,6 @@ from stylejax.objective import (
     target_from,
     weighed,
 )
-from stylejax.optimize import Function, Info, Minimizer
 from stylejax.types import Features, Image, Scalar
 from stylejax.vgg import VGG, Rows, smallest_side
 

@@ -19,9 +19,10 @@ from stylejax.errors import InputError
 from stylejax.grid import Row
 from stylejax.images import Picture, read_image, resize
 from stylejax.lanes import ALIKE, Lane, minimize_lanes, placed
+from stylejax.lbfgs import HISTORY, lbfgs
 from stylejax.memory import available_bytes, lanes_that_fit, predicted_bytes
+from stylejax.minimizer import Info, Minimizer
 from stylejax.objective import Targets, Terms, objective, shown
-from stylejax.optimize import HISTORY, Info, Minimizer, lbfgs
 from stylejax.parameterize import Parameterization, encode
 from stylejax.plan import needed_bytes
 from stylejax.regions import check_masks, read_masks

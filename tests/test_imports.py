@@ -23,6 +23,9 @@ LEVELS = (
         "matlab",
         "memory",
         "curvature",
+        "minimizer",
+        "lbfgs",
+        "adam",
         "optimize",
         "lanes",
         "parameterize",
@@ -99,7 +102,7 @@ def test_imports_make_no_circle():
 
 
 def test_the_mathematics_knows_no_configuration():
-    for name in ("losses", "vgg", "objective", "optimize", "curvature"):
+    for name in ("losses", "vgg", "objective", "minimizer", "lbfgs", "optimize", "curvature"):
         assert "config" not in set(imports(PACKAGE / f"{name}.py"))
 
 

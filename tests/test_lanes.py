@@ -18,10 +18,13 @@ import pytest
 from jax.sharding import AxisType, Mesh
 
 from stylejax import lanes
+from stylejax.adam import adam
 from stylejax.config import TransferConfig
 from stylejax.lanes import minimize_lanes
+from stylejax.lbfgs import lbfgs
+from stylejax.minimizer import Info, Minimizer
 from stylejax.objective import objective
-from stylejax.optimize import Info, Minimizer, adam, lbfgs, minimize
+from stylejax.optimize import minimize
 from stylejax.parameterize import encode
 from stylejax.scales import loss_weights, targets_at
 from stylejax.vgg import VGG

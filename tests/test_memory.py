@@ -12,9 +12,10 @@ from conftest import shapes
 from stylejax import memory, tiles
 from stylejax.errors import InputError
 from stylejax.lanes import _advance as advance_lanes
+from stylejax.lbfgs import lbfgs
 from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
 from stylejax.objective import content_targets, objective
-from stylejax.optimize import _advance, lbfgs
+from stylejax.optimize import _advance
 from stylejax.parameterize import encode
 from stylejax.vgg import VGG, build_vgg, random_parameters
 from stylejax.windows import windows

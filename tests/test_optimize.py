@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import stylejax.optimize as optimize
+from stylejax.adam import adam
+from stylejax.lbfgs import FIRST, RECENT, lbfgs, lbfgs_zoom
+from stylejax.minimizer import STALL
 from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
-from stylejax.optimize import adam, lbfgs, lbfgs_zoom, minimize
+from stylejax.optimize import minimize
 
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 MINIMIZERS = {"lbfgs": lbfgs(10), "lbfgs-zoom": lbfgs_zoom(10), "adam": adam(0.1)}
@@ -73,9 +76,9 @@ def test_accepted_values_never_rise_above_the_recent_ones():
             accepted.append(float(info.value))
 
     minimize(rosenbrock, lbfgs(5), jnp.asarray([-3.0, 7.0]), (), 120, watch)
-    before = [2 * accepted[0]] * (optimize.RECENT - 1) + accepted
-    for i, value in enumerate(accepted[1:], optimize.RECENT):
-        assert value <= max(before[i - optimize.RECENT : i]) * (1 + 1e-5)
+    before = [2 * accepted[0]] * (RECENT - 1) + accepted
+    for i, value in enumerate(accepted[1:], RECENT):
+        assert value <= max(before[i - RECENT : i]) * (1 + 1e-5)
     assert min(accepted) < accepted[0] / 1000
 
 
@@ -83,7 +86,7 @@ def test_a_step_without_memory_is_short_and_is_learned_from():
     """From the first gradient nobody knows how far: a step of `FIRST` measures the curvature, the next one uses it."""
     values = []
     minimize(bowl, lbfgs(5), jnp.zeros(1), (jnp.asarray([1000.0]),), 3, lambda info: values.append(float(info.value)))
-    distance = 3 - optimize.FIRST
+    distance = 3 - FIRST
     np.testing.assert_allclose(values, [4500, 500 * distance**2, 0], rtol=1e-5, atol=1e-3)
 
 
@@ -115,6 +118,30 @@ def test_a_run_off_the_cliff_begins_anew_from_its_best_point(name):
     assert name == "lbfgs" or any(info.restarted for info in infos)
     assert -1 <= solution.value < -0.8
     assert sum(bool(info.accepted) for info in infos[30:]) > 5
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_a_run_that_stalls_begins_anew_from_its_best_point(name):
+    """A slope that promises what never comes: after so many steps the next one is taken from where it was best."""
+    minimizer, start, slope = MINIMIZERS[name], jnp.asarray([3.0, 4.0]), jnp.asarray([1.0, -2.0])
+    state, infos = minimizer.init(start), []
+    for _ in range(2 * STALL + 1):
+        state, info = minimizer.tell(state, jnp.asarray(1.0), (), slope)
+        infos.append((bool(info.restarted), minimizer.ask(state)))
+    restarted, points = zip(*infos, strict=True)
+    for stalled in (STALL, 2 * STALL):
+        assert restarted[stalled]
+        np.testing.assert_array_equal(points[stalled], start)
+    if name == "adam":
+        assert restarted.count(True) == 2
+        first, second = (np.linalg.norm(points[k + 1] - points[k]) for k in (0, STALL + 1))
+        np.testing.assert_allclose(second, first / 2, rtol=1e-3)
+
+
+def test_a_run_that_gets_on_is_left_alone():
+    infos = []
+    minimize(rosenbrock, lbfgs(10), jnp.asarray([-1.2, 1.0]), (), 30, infos.append)
+    assert not any(info.restarted for info in infos)
 
 
 def spring(x, stiffness):

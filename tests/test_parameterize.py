@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylejax.optimize import lbfgs, minimize
+from stylejax.lbfgs import lbfgs
+from stylejax.optimize import minimize
 from stylejax.parameterize import COARSER, SHARE, Fourier, Sigmoid, decode, encode
 from stylejax.transfer import transfer
 

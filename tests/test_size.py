@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType
 
+from stylejax.adam import adam
 from stylejax.checks import check_run
 from stylejax.config import TransferConfig
 from stylejax.engine import TILED
 from stylejax.errors import InputError
+from stylejax.lbfgs import lbfgs
 from stylejax.objective import Targets, content_targets, objective, style_targets
-from stylejax.optimize import _advance, adam, lbfgs, minimize
+from stylejax.optimize import _advance, minimize
 from stylejax.parameterize import encode
 from stylejax.scales import loss_weights
 from stylejax.shards import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread

@@ -8,8 +8,9 @@ from conftest import shapes
 
 import stylejax.optimize as optimize
 from stylejax.config import TransferConfig
+from stylejax.lbfgs import lbfgs
 from stylejax.objective import objective
-from stylejax.optimize import _advance, lbfgs, minimize
+from stylejax.optimize import _advance, minimize
 from stylejax.transfer import transfer
 from stylejax.vgg import build_vgg, random_parameters
 
