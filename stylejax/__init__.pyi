@@ -4,7 +4,6 @@ from .checkpoint import read_parameters as read_parameters
 from .checkpoint import save_parameters as save_parameters
 from .colours import match_colours as match_colours
 from .config import TransferConfig as TransferConfig
-from .config import preset as preset
 from .convert import read_foreign as read_foreign
 from .errors import InputError as InputError
 from .features import feature_maps as feature_maps
@@ -31,6 +30,7 @@ from .optimize import minimize as minimize
 from .painting import paint as paint
 from .parameterize import decode as decode
 from .parameterize import encode as encode
+from .presets import preset as preset
 from .reconstruct import psnr as psnr
 from .reconstruct import reconstruct_content as reconstruct_content
 from .reconstruct import reconstruct_style as reconstruct_style

@@ -22,9 +22,10 @@ from stylejax.cli_resume import Resume
 from stylejax.cli_run import INTERRUPTED, Files, Keeping, options_of, run_transfer, say
 from stylejax.cli_sweep import Sweep
 from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
-from stylejax.config import PRESETS, SAID, TransferConfig, preset
+from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.machine import ask_for_huge_pages
+from stylejax.presets import PRESETS, SAID, preset
 
 FAULT, CLOSED = 2, 141
 """The input is at fault; nobody reads the output any more, as a shell says it."""

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Literal
+from dataclasses import Field, dataclass, fields, replace
+from typing import Literal, get_args, get_origin
 
 from stylejax.errors import InputError, did_you_mean
 
@@ -92,60 +92,25 @@ class TransferConfig:
 
     def __post_init__(self) -> None:
         """Raises `InputError` for a value that no run can have."""
-        for name in ("content_weight", "style_weight", "tv_weight"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "a number of 0 or more")
-        for name in ("size", "steps", "history"):
-            _check(
-                name, getattr(self, name), 1 <= getattr(self, name) <= LARGEST, f"a whole number from 1 to {LARGEST}"
-            )
-        _check("seed", self.seed, 0 <= self.seed < 2**63, "a whole number from 0 to 2^63 - 1")
-        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "a number above 0")
-        scales = self.style_scale if isinstance(self.style_scale, tuple) else (self.style_scale,)
-        ok = len(scales) > 0 and all(0 < scale < math.inf for scale in scales)
-        _check("style_scale", self.style_scale, ok, "a number above 0, or one for each style")
-        ok = all(0 <= w < math.inf for w in self.style_weights) and (
-            sum(self.style_weights) > 0 or not self.style_weights
-        )
-        _check("style_weights", self.style_weights, ok, "numbers of 0 or more, and not all 0")
-        if self.style_weights and self.style_per_scale:
-            raise InputError(
-                "--style-weights mixes styles, and --style-per-scale takes one at a time; leave out one of them"
-            )
-        _check("average", self.average, 0 <= self.average < 1, "a number from 0 to below 1, such as 0.99")
-        _check("bits", self.bits, self.bits in (8, 16), "8 or 16")
-        if self.average and self.optimizer != "adam":
-            raise InputError(f"--average is for --optimizer adam, and the optimizer is {self.optimizer}; leave one out")
-        if self.content_weight + self.style_weight + self.tv_weight == 0:
-            raise InputError("content_weight, style_weight and tv_weight are all 0: there is nothing to minimize")
+        _check_numbers(self)
+        for field in fields(self):
+            if get_origin(field.type) is Literal:
+                _check_choice(field, getattr(self, field.name))
         for kind in ("content", "style"):
-            layers, unused = getattr(self, f"{kind}_layers"), getattr(self, f"{kind}_weight") == 0
-            ok = (len(layers) > 0 or unused) and len(set(map(layer_name, layers))) == len(layers)
-            _check(f"{kind}_layers", layers, ok, "one or more different layers")
-            ok = (
-                unused
-                or all(0 <= w < math.inf for w in map(layer_weight, layers))
-                and sum(map(layer_weight, layers)) > 0
-            )
-            _check(
-                f"{kind}_layers", ",".join(layers), ok, "names, each with :WEIGHT or without, of 0 or more, not all 0"
-            )
-        for name in (
-            "pooling",
-            "padding",
-            "precision",
-            "tv",
-            "statistic",
-            "balance",
-            "optimizer",
-            "parameterization",
-            "colour",
-            "history_dtype",
-        ):
-            _check_choice(self, name)
+            unused = getattr(self, f"{kind}_weight") == 0
+            _check_layers(f"{kind}_layers", getattr(self, f"{kind}_layers"), unused)
         for name in ("tile", "shard"):
             part(name, getattr(self, name))
         self.ladder()
         self.first_images()
+        if self.style_weights and self.style_per_scale:
+            raise InputError(
+                "--style-weights mixes styles, and --style-per-scale takes one at a time; leave out one of them"
+            )
+        if self.average and self.optimizer != "adam":
+            raise InputError(f"--average is for --optimizer adam, and the optimizer is {self.optimizer}; leave one out")
+        if self.content_weight + self.style_weight + self.tv_weight == 0:
+            raise InputError("content_weight, style_weight and tv_weight are all 0: there is nothing to minimize")
 
     def first_images(self) -> dict[str, float]:
         """The shares of what `init` blends; of a file, none. What has no share of its own gets the rest."""
@@ -246,67 +211,35 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _check_choice(config: TransferConfig, name: str) -> None:
-    choices = next(f.type for f in fields(config) if f.name == name).__args__  # type: ignore[union-attr]
-    value = getattr(config, name)
-    _check(name, value, value in choices, f"one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
+def _check_choice(field: Field, value: object) -> None:
+    choices = get_args(field.type)
+    _check(field.name, value, value in choices, f"one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
 
 
-PRESETS: dict[str, TransferConfig] = {
-    "default": TransferConfig(),
-    "fast": TransferConfig(size=256, steps=100),
-    "quality": TransferConfig(size=640, steps=800),
-    "print": TransferConfig(size=2048, steps=600, history=10),
-    "paper": TransferConfig(
-        scales="1",
-        init="noise",
-        content_weight=1.0,
-        style_weight=3e8,
-        balance="paper",
-        pooling="avg",
-        tv_weight=0.0,
-        parameterization="pixels",
-    ),
-    "gatys2016": TransferConfig(
-        scales="1", content_weight=1.0, style_weight=1e3, balance="mean", pooling="max", parameterization="pixels"
-    ),
-    "neural-style": TransferConfig(
-        steps=1000,
-        scales="1",
-        init="grey+noise:0.0001",
-        content_weight=5.0,
-        style_weight=100.0,
-        tv_weight=0.255,
-        tv="absolute",
-        balance="mean",
-        pooling="max",
-        parameterization="pixels",
-        learning_rate=0.039,
-    ),
-}
-"""Starting points; every option overrides them. `paper` is equations 1 to 7 as printed, from white noise.
-The paper's α/β of 10⁻³ is for its normalized network; with a network as published the sum of equation 1 then leaves no
-style, and β is chosen by looking.
-
-`gatys2016` is the authors' own program in PyTorch, at its first size; `neural-style` is Johnson's in its PyTorch port. Their
-images go from 0 to 255: of the port's weight of total variation, 0.001, that makes 0.255, and of its learning rate of 10 a
-255th. Their other weights are for networks of Caffe's scale, such as Keras' files.
-Deviation: the port starts from the mean colour of ImageNet, not from grey."""
-
-SAID: dict[str, str] = {
-    "default": "one good picture",
-    "fast": "a first look, small and soon",
-    "quality": "a picture to keep, larger and with more steps",
-    "print": "large, with a short memory of steps",
-    "paper": "equations 1 to 7 as printed, from white noise",
-    "gatys2016": "the authors' later program",
-    "neural-style": "Johnson's program and its PyTorch port",
-}
-"""What each preset is for."""
+def _check_numbers(config: TransferConfig) -> None:
+    for name in ("content_weight", "style_weight", "tv_weight"):
+        value = getattr(config, name)
+        _check(name, value, 0 <= value < math.inf, "a number of 0 or more")
+    for name in ("size", "steps", "history"):
+        value = getattr(config, name)
+        _check(name, value, 1 <= value <= LARGEST, f"a whole number from 1 to {LARGEST}")
+    _check("seed", config.seed, 0 <= config.seed < 2**63, "a whole number from 0 to 2^63 - 1")
+    _check("learning_rate", config.learning_rate, 0 < config.learning_rate < math.inf, "a number above 0")
+    _check("average", config.average, 0 <= config.average < 1, "a number from 0 to below 1, such as 0.99")
+    _check("bits", config.bits, config.bits in (8, 16), "8 or 16")
+    scales = config.style_scale if isinstance(config.style_scale, tuple) else (config.style_scale,)
+    ok = len(scales) > 0 and all(0 < scale < math.inf for scale in scales)
+    _check("style_scale", config.style_scale, ok, "a number above 0, or one for each style")
+    ok = not config.style_weights or _can_be_weights(config.style_weights)
+    _check("style_weights", config.style_weights, ok, "numbers of 0 or more, and not all 0")
 
 
-def preset(name: str) -> TransferConfig:
-    """The preset of that name. Raises `InputError` if there is none."""
-    if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}: choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+def _check_layers(name: str, layers: Sequence[str], unused: bool) -> None:
+    ok = (len(layers) > 0 or unused) and len(set(map(layer_name, layers))) == len(layers)
+    _check(name, layers, ok, "one or more different layers")
+    ok = unused or _can_be_weights([layer_weight(layer) for layer in layers])
+    _check(name, ",".join(layers), ok, "names, each with :WEIGHT or without, of 0 or more, not all 0")
+
+
+def _can_be_weights(weights: Sequence[float]) -> bool:
+    return all(0 <= weight < math.inf for weight in weights) and sum(weights) > 0

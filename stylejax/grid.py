@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from stylejax import strict_json as strict
 from stylejax.checks import check_run
-from stylejax.config import TransferConfig, files_of, preset
+from stylejax.config import TransferConfig, files_of
 from stylejax.errors import InputError, did_you_mean
 from stylejax.images import FORMATS, read_image
+from stylejax.presets import preset
 from stylejax.regions import read_masks
 from stylejax.sources import resolve
 from stylejax.vgg import Parameters

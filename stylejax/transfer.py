@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from stylejax import colours
 from stylejax.adam import adam
 from stylejax.checks import check_image, check_run
-from stylejax.config import TransferConfig, part, preset
+from stylejax.config import TransferConfig, part
 from stylejax.engine import Engine, Subject, engine_at
 from stylejax.errors import InputError
 from stylejax.images import Picture, resize
@@ -21,6 +21,7 @@ from stylejax.minimizer import Info, Minimizer
 from stylejax.objective import Terms, shown
 from stylejax.optimize import Run, minimize
 from stylejax.parameterize import Encoded, decode
+from stylejax.presets import preset
 from stylejax.regions import Masks, check_masks, read_masks
 from stylejax.scales import content_size, first_image, kept_at, scales_of
 from stylejax.sources import resolve

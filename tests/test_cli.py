@@ -26,8 +26,9 @@ from PIL import Image as Pillow
 from stylejax import cli_run, progress
 from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
 from stylejax.cli import Demo, Transfer, main, parse
-from stylejax.config import TransferConfig, preset
+from stylejax.config import TransferConfig
 from stylejax.images import read_image
+from stylejax.presets import preset
 from stylejax.vgg import random_parameters
 
 ROOT = Path(__file__).parent.parent

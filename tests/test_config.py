@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stylejax import config as config_module
-from stylejax.config import COARSEST, PRESETS, TransferConfig, option, preset
+from stylejax.config import COARSEST, TransferConfig, option
 from stylejax.errors import InputError, did_you_mean
+from stylejax.presets import PRESETS, preset
 
 
 @st.composite

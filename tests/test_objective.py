@@ -6,9 +6,10 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax.config import TransferConfig, preset
+from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_error, style_targets
+from stylejax.presets import preset
 from stylejax.scales import loss_weights
 from stylejax.vgg import build_vgg, random_parameters
 

@@ -9,8 +9,8 @@ import oracle
 import pytest
 
 from stylejax.cli import parse
-from stylejax.config import PRESETS, SAID, preset
 from stylejax.objective import objective
+from stylejax.presets import PRESETS, SAID, preset
 from stylejax.scales import first_image, loss_weights, targets_at
 from stylejax.transfer import transfer
 from stylejax.vgg import build_vgg, random_parameters
