@@ -15,8 +15,8 @@ from tyro.conf import arg
 
 import stylejax
 from stylejax.checks import check_run
-from stylejax.cli_run import DONE, INTERRUPTED, say, start_jax
-from stylejax.cli_words import one_line_errors
+from stylejax.cli_run import DONE, INTERRUPTED, start_jax
+from stylejax.cli_words import one_line_errors, say
 from stylejax.demo import photograph
 from stylejax.images import Picture, check_output, check_writable, fit, resize, write_atomically
 from stylejax.sheet import Grid, Labels, contact_sheet, html_page

@@ -18,10 +18,11 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax import cli_manifest, cli_reconstruct, cli_weights
 from stylejax.cli_features import Features
+from stylejax.cli_files import Files, Keeping
 from stylejax.cli_resume import Resume
-from stylejax.cli_run import INTERRUPTED, Files, Keeping, options_of, run_transfer, say
+from stylejax.cli_run import INTERRUPTED, options_of, run_transfer
 from stylejax.cli_sweep import Sweep
-from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, union_of
+from stylejax.cli_words import asking, comma_separated, one_line_errors, preset_name, say, union_of
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.machine import ask_for_huge_pages

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from stylejax.cli_run import DONE, say, start_jax
+from stylejax.cli_run import DONE, start_jax
+from stylejax.cli_words import say
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli_run import DONE, Files, Keeping, config_paths, row_mesh, run_transfer, say, start_jax
-from stylejax.cli_words import asking
+from stylejax.cli_files import Files, Keeping, config_paths
+from stylejax.cli_run import DONE, row_mesh, run_transfer, start_jax
+from stylejax.cli_words import asking, say
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:

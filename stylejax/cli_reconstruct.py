@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli_run import Files, Keeping, run_transfer
+from stylejax.cli_files import Files, Keeping
+from stylejax.cli_run import run_transfer
 from stylejax.cli_words import asking
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError

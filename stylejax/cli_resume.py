@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from stylejax.cli_files import Files, Keeping
 from stylejax.cli_manifest import Named, determined
-from stylejax.cli_run import Files, Keeping, run_transfer
+from stylejax.cli_run import run_transfer
 
 if TYPE_CHECKING:
     from stylejax.repeat import Given

@@ -2,242 +2,120 @@
 
 import dataclasses
 import os
-import secrets
 import shlex
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stylejax.cli_files import Files, Inputs, places, read_inputs, write_somewhere
 from stylejax.cli_words import say
-from stylejax.config import TransferConfig, files_of, option, part
-from stylejax.errors import InputError
+from stylejax.config import TransferConfig, option, part
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from stylejax.images import Alpha, Picture
-    from stylejax.regions import Masks
-    from stylejax.run_file import Places
+    from stylejax.cli_watch import Watcher
+    from stylejax.manifest import Recipe
+    from stylejax.progress import RunLog
+    from stylejax.run_file import Keeper
     from stylejax.transfer import Checkpoint, Result, Step
 
 DONE, INTERRUPTED = 0, 130
 
 
-@dataclass(frozen=True, kw_only=True)
-class Keeping:
-    """What is kept of a run."""
-
-    log: Path | None = None
-    """A file for the losses of every step, one JSON object a line."""
-    checkpoint_every: int | None = None
-    """Steps between saves of the whole state, from which stylejax resume goes on; 0 for none. Where nothing is said, about
-    every 30 seconds."""
-    metadata: bool = True
-    """Write into the picture how it was made; the file OUT.json beside it says the same in any case."""
-    save_every: int = 0
-    """Steps between saves of the picture as it develops, in the place of the result; 0 for none."""
-    video: Path | None = None
-    """A file for the picture's development as a film: an animated .webp, or .mp4 with the extra video."""
-    show: bool = False
-    """Show the picture as it develops, in a terminal of 24-bit colour."""
-    deterministic: bool = False
-    """Have a GPU give the same bits in every run, which costs speed; the CPU does so by itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """What a run reads and writes."""
-
-    content: Path
-    styles: tuple[Path, ...]
-    out: Path
-    keeping: Keeping = Keeping()
-
-
 def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
     """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
-    content, alpha, styles, masks = _read_inputs(files, config)
+    inputs = read_inputs(files, config)
     if files.keeping.deterministic:
         from stylejax.machine import deterministic
 
         deterministic()
     start_jax()
     from stylejax.checks import check_run
-    from stylejax.cli_watch import Wanted, Watcher
-    from stylejax.images import lay, resize
-    from stylejax.manifest import Manifest, embedded, outcome, recipe, write_beside
-    from stylejax.progress import RunLog, progress_bar
-    from stylejax.reconstruct import psnr
+    from stylejax.cli_watch import Watcher, check_watching
+    from stylejax.manifest import recipe
+    from stylejax.progress import RunLog
     from stylejax.run_file import Keeper, read_checkpoint, read_position, run_file
     from stylejax.sources import resolve
     from stylejax.strict_json import plain
-    from stylejax.transfer import transfer, vgg_of
+    from stylejax.transfer import vgg_of
 
+    shapes = inputs.content.shape, [image.shape for image in inputs.styles]
     parameters, explanation = resolve(config.weights, config.seed)
-    checked = check_run(config, parameters.network, content.shape, [image.shape for image in styles], masks)
+    checked = check_run(config, parameters.network, *shapes, inputs.masks)
     # What was decided is part of the recipe, so that another machine makes the same picture.
     config = dataclasses.replace(config, tile=checked.tile, shard=checked.shard)
+    check_watching(files.keeping, config)
     made_of = recipe(files.content, files.styles, config, parameters)
-    checkpoint, before = None, 0.0
-    if resume:
-        before = read_position(resume).seconds
-        checkpoint = read_checkpoint(resume, checked, content.shape, [image.shape for image in styles])
+    before = read_position(resume).seconds if resume else 0.0
+    checkpoint = read_checkpoint(resume, checked, *shapes) if resume else None
     say(explanation)
-    vgg = vgg_of(config, parameters)
-    mesh = row_mesh(config)
-    kept = files.keeping
-    keeper = Keeper(run_file(files.out), made_of, _places(files, config), kept.checkpoint_every, say, before)
-    wanted = Wanted(files.out, kept.save_every, kept.video, kept.show)
-    if mesh and any(wanted[1:]):
-        raise InputError(
-            "--save-every, --video and --show can not be combined with --shard, whose picture is in parts until its end; leave "
-            "them out"
-        )
-    watcher = Watcher(wanted, config, content, alpha, masks)
+    every = files.keeping.checkpoint_every
+    keeper = Keeper(run_file(files.out), made_of, places(files, config), every, say, before)
+    watcher = Watcher(files, config, inputs)
     with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
         start = plain(made_of)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
-        with (
-            progress_bar(picture=(lambda: watcher.picture) if watcher.shows else None) as bar,
-            graceful_interrupt() as interrupted,
-        ):
-
-            def watch(step: "Step") -> bool:
-                bar(step)
-                run_log.step(step)
-                return interrupted()
-
-            def keep(checkpoint: "Checkpoint") -> None:
-                keeper.keep(checkpoint, now=interrupted())
-                watcher(checkpoint)
-
-            options = {
-                "vgg": vgg,
-                "config": config,
-                "callback": watch,
-                "keep": keep,
-                "resume": checkpoint,
-                "mesh": mesh,
-            }
-            result = transfer(content, styles, masks=masks, **options)
+        given = {"config": config, "vgg": vgg_of(config, parameters), "mesh": row_mesh(config), "resume": checkpoint}
+        result = _watched(inputs, given, run_log, keeper, watcher)
         watcher.end(result.steps, result.image)
-        image, alpha = lay(result.image, alpha, files.out)
-        result = result._replace(image=image)
-        manifest = Manifest(made_of, outcome(result, time.perf_counter() - run_log.began, config.bits))
-        _save(files.out, image, embedded(manifest) if files.keeping.metadata else "", alpha, config.bits)
-        write_beside(files.out, manifest)
+        result = _written(files, config, inputs, made_of, result, time.perf_counter() - run_log.began)
         run_log.end(result)
     if not result.stopped:
         keeper.remove()
-    if not styles:
-        print(f"PSNR {psnr(result.image, resize(content, *result.image.shape[:2])):.1f} dB")
-    return _report(result, files, keeper.path if keeper.written else None)
+    return _report(result, files, inputs, keeper.path if keeper.written else None)
 
 
-def _read_inputs(files: Files, config: TransferConfig) -> "tuple[Picture, Alpha | None, list[Picture], Masks]":
-    """The pictures with the content's alpha, and the masks, after all that can be checked without them."""
-    from stylejax.film import check_film
-    from stylejax.images import check_output, check_writable, keeps_alpha, read_image, read_picture
-    from stylejax.manifest import beside, check_beside
-    from stylejax.regions import read_masks
+def _watched(
+    inputs: Inputs, given: dict[str, Any], run_log: "RunLog", keeper: "Keeper", watcher: "Watcher"
+) -> "Result":
+    """The transfer, with a bar and a log of its steps; its state is kept, and the picture watched, between them."""
+    from stylejax.progress import progress_bar
+    from stylejax.transfer import transfer
 
-    log = files.keeping.log
-    check_output(files.out, config.bits)
-    check_beside(files.out)
-    others = (files.content, *files.styles, files.out, beside(files.out), *config_paths(config))
-    if log:
-        check_writable(log)
-        _check_apart("log", log, others)
-    if files.keeping.save_every < 0:
-        raise InputError(f"--save-every is {files.keeping.save_every}; it should be a whole number of 0 or more")
-    if files.keeping.save_every and files.out.resolve() in [
-        path.resolve() for path in (files.content, *files.styles, *config_paths(config))
-    ]:
-        raise InputError(f"--save-every would write over {files.out} while it is needed; name another picture with -o")
-    if files.keeping.video:
-        check_film(files.keeping.video)
-        _check_apart("video", files.keeping.video, (*others, *([log] if log else [])))
-    for path in files_of(config)["init"]:
-        read_image(path)
-    content, alpha = read_picture(files.content)
-    if alpha is not None and not keeps_alpha(files.out):
-        say(f"note: {files.out.suffix} files are opaque: the picture lies on white; PNG, WebP and TIFF keep the alpha")
-    return content, alpha, [read_image(path) for path in files.styles], read_masks(config)
+    with (
+        progress_bar(picture=(lambda: watcher.picture) if watcher.shows else None) as bar,
+        graceful_interrupt() as interrupted,
+    ):
+
+        def watch(step: "Step") -> bool:
+            bar(step)
+            run_log.step(step)
+            return interrupted()
+
+        def keep(checkpoint: "Checkpoint") -> None:
+            keeper.keep(checkpoint, now=interrupted())
+            watcher(checkpoint)
+
+        return transfer(inputs.content, inputs.styles, masks=inputs.masks, callback=watch, keep=keep, **given)
 
 
-def config_paths(config: TransferConfig) -> list[Path]:
-    """The files that a config names."""
-    return [Path(path) for paths in files_of(config).values() for path in paths] + [Path(config.weights)]
+def _written(
+    files: Files, config: TransferConfig, inputs: Inputs, made_of: "Recipe", result: "Result", seconds: float
+) -> "Result":
+    """Writes the picture with its manifest in it and beside it; the result as it was written."""
+    from stylejax.images import lay
+    from stylejax.manifest import Manifest, embedded, outcome, write_beside
+
+    image, alpha = lay(result.image, inputs.alpha, files.out)
+    result = result._replace(image=image)
+    manifest = Manifest(made_of, outcome(result, seconds, config.bits))
+    write_somewhere(files.out, image, embedded(manifest) if files.keeping.metadata else "", alpha, config.bits)
+    write_beside(files.out, manifest)
+    return result
 
 
-def _places(files: Files, config: TransferConfig) -> "Places":
-    from stylejax.manifest import NETWORKS
-    from stylejax.run_file import Places
+def _report(result: "Result", files: Files, inputs: Inputs, run: Path | None) -> int:
+    from stylejax.images import resize
+    from stylejax.reconstruct import psnr
 
-    def seen(path: str | Path) -> str:
-        try:
-            return os.path.relpath(path, files.out.parent)
-        except ValueError:  # Another drive.
-            return os.path.abspath(path)
-
-    pictures = {name: tuple(seen(path) for path in paths) for name, paths in files_of(config).items()}
-    weights = config.weights if config.weights in NETWORKS else seen(config.weights)
-    return Places(seen(files.content), tuple(seen(style) for style in files.styles), pictures, weights)
-
-
-def row_mesh(config: TransferConfig) -> "Mesh | None":
-    """The devices that share a picture's rows, if they do."""
-    import jax
-
-    devices = part("shard", config.shard) or 1
-    if devices == 1:
-        return None
-    kinds, there = (jax.sharding.AxisType.Auto,), jax.local_devices()[:devices]
-    return jax.make_mesh((devices,), ("rows",), axis_types=kinds, devices=there)
-
-
-def _save(out: Path, *picture: Any) -> None:
-    """Writes the picture or, where that has become impossible since it was checked, elsewhere, and tells the place."""
-    from stylejax.images import write_image
-
-    try:
-        return write_image(out, *picture)
-    except InputError as error:
-        for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
-            other = folder / f"{out.stem}-{secrets.token_hex(4)}{out.suffix}"
-            if _written(other, *picture):
-                raise InputError(f"{error}; the picture was saved as {other}") from None
-        raise
-
-
-def _written(path: Path, *picture: Any) -> bool:
-    from stylejax.images import write_image
-
-    try:
-        write_image(path, *picture)
-    except InputError:
-        return False
-    return True
-
-
-def start_jax() -> None:
-    """Keeps compiled programs in the user's cache, so that the second run of a size starts at once."""
-    import jax
-
-    from stylejax.sources import cache_folder
-
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _report(result: "Result", files: Files, run: Path | None) -> int:
     h, w = result.image.shape[:2]
+    if not inputs.styles:
+        print(f"PSNR {psnr(result.image, resize(inputs.content, h, w)):.1f} dB")
     print(f"{files.out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
     if not result.stopped:
         return DONE
@@ -264,9 +142,26 @@ def graceful_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _check_apart(what: str, path: Path, files: Sequence[Path]) -> None:
-    if path.resolve() in [file.resolve() for file in files]:
-        raise InputError(f"can not write the {what} {path}: it is one of the other files; name another one")
+def start_jax() -> None:
+    """Keeps compiled programs in the user's cache, so that the second run of a size starts at once."""
+    import jax
+
+    from stylejax.sources import cache_folder
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def row_mesh(config: TransferConfig) -> "Mesh | None":
+    """The devices that share a picture's rows, if they do."""
+    import jax
+
+    devices = part("shard", config.shard) or 1
+    if devices == 1:
+        return None
+    kinds, there = (jax.sharding.AxisType.Auto,), jax.local_devices()[:devices]
+    return jax.make_mesh((devices,), ("rows",), axis_types=kinds, devices=there)
 
 
 def options_of(chosen: Any) -> list[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli_machines import Machines, joined, meeting
-from stylejax.cli_run import DONE, INTERRUPTED, graceful_interrupt, say, start_jax
+from stylejax.cli_run import DONE, INTERRUPTED, graceful_interrupt, start_jax
+from stylejax.cli_words import say
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 

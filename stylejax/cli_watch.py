@@ -2,49 +2,46 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from stylejax.cli_files import Files, Inputs, Keeping
 from stylejax.cli_words import say
-from stylejax.config import TransferConfig
+from stylejax.config import TransferConfig, part
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from stylejax.images import Alpha, Picture
-    from stylejax.regions import Masks
+    from stylejax.images import Picture
     from stylejax.transfer import Checkpoint
 
 SECONDS = 2.0
 """Between two pictures in the terminal, for each takes a moment."""
 
 
-class Wanted(NamedTuple):
-    """The file `out` every so many steps, a film, the picture in the terminal."""
-
-    out: Path
-    save_every: int
-    video: Path | None
-    show: bool
+def check_watching(keeping: Keeping, config: TransferConfig) -> None:
+    """Raises `InputError` where a picture is to be watched that is in parts until its end."""
+    if (part("shard", config.shard) or 1) > 1 and (keeping.save_every or keeping.video or keeping.show):
+        raise InputError(
+            "--save-every, --video and --show can not be combined with --shard, whose picture is in parts until its end; leave "
+            "them out"
+        )
 
 
 class Watcher:
-    """Sees each checkpoint of a run on a content, with its alpha and masks, and makes a picture of it where one is wanted. What
+    """Sees each checkpoint of a run, and makes a picture of it where one is wanted. What
     a full disk does not take stops nothing."""
 
-    def __init__(
-        self, wanted: Wanted, config: TransferConfig, content: "Picture", alpha: "Alpha | None", masks: "Masks"
-    ):
+    def __init__(self, files: Files, config: TransferConfig, inputs: Inputs):
         from stylejax.film import Film
         from stylejax.progress import shows_colours
 
-        self.wanted, self.config, self.content, self.alpha, self.masks = wanted, config, content, alpha, masks
+        self.out, self.wanted, self.config, self.inputs = files.out, files.keeping, config, inputs
         self.film = Film(config.steps)
         self.saved, self.shown = 0, 0.0
         self.picture: Text | None = None
-        self.shows = wanted.show and shows_colours()
-        if wanted.show and not self.shows:
+        self.shows = self.wanted.show and shows_colours()
+        if self.wanted.show and not self.shows:
             say("note: --show needs a terminal of 24-bit colour (COLORTERM=truecolor); nothing is shown")
 
     def __call__(self, checkpoint: "Checkpoint") -> None:
@@ -60,7 +57,7 @@ class Watcher:
         if takers:
             from stylejax.transfer import picture_of
 
-            image = picture_of(self.config, self.content, self.masks, checkpoint)
+            image = picture_of(self.config, self.inputs.content, self.inputs.masks, checkpoint)
             for take in takers:
                 take(step, image)
 
@@ -77,9 +74,9 @@ class Watcher:
     def _save(self, step: int, image: "Picture") -> None:
         from stylejax.images import lay, write_image
 
-        image, alpha = lay(image, self.alpha, self.wanted.out)
+        image, alpha = lay(image, self.inputs.alpha, self.out)
         try:
-            write_image(self.wanted.out, image, alpha=alpha, bits=self.config.bits)
+            write_image(self.out, image, alpha=alpha, bits=self.config.bits)
         except InputError as error:
             say(f"note: the picture was not saved at step {step}, and the run goes on: {error}")
         self.saved = step

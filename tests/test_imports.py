@@ -56,6 +56,7 @@ LEVELS = (
     ),
     (
         "cli_words",
+        "cli_files",
         "cli_watch",
         "cli_run",
         "cli_features",
