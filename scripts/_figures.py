@@ -18,8 +18,11 @@ from stylejax.checks import check_run
 from stylejax.cli_run import DONE, INTERRUPTED, start_jax
 from stylejax.cli_words import one_line_errors, say
 from stylejax.demo import photograph
-from stylejax.images import Picture, check_output, check_writable, fit, resize, write_atomically
-from stylejax.sheet import Grid, Labels, contact_sheet, html_page
+from stylejax.files import check_writable, write_atomically
+from stylejax.images import check_output
+from stylejax.page import html_page
+from stylejax.resizing import Picture, fit, resize
+from stylejax.sheet import Grid, Labels, contact_sheet
 from stylejax.transfer import Result, Step
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from stylejax.config import TransferConfig
 from stylejax.machine import environment
-from stylejax.vgg import Parameters, block
+from stylejax.network import Parameters, block
 
 SIDE = 2048
 """Of the matrices whose product measures the machine."""

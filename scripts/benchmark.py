@@ -28,12 +28,13 @@ from _work import child, machine, matrix_rate, operations, peak_bytes, ratio, sp
 import stylejax
 from stylejax.config import TransferConfig
 from stylejax.demo import photograph, write_demo
-from stylejax.images import resize
 from stylejax.machine import ask_for_huge_pages
+from stylejax.network import Parameters
 from stylejax.optimize import chunk_length
+from stylejax.resizing import resize
 from stylejax.scales import loss_weights, noise
 from stylejax.transfer import Step
-from stylejax.vgg import VGG, Parameters, Precision
+from stylejax.vgg import VGG, Precision
 
 CONFIG = TransferConfig()
 PROGRAMS = ("stylejax", "torch", "torch.compile")

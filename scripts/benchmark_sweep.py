@@ -17,7 +17,7 @@ import tyro
 import stylejax
 from stylejax.config import TransferConfig
 from stylejax.demo import photograph
-from stylejax.images import resize
+from stylejax.resizing import resize
 from stylejax.scales import loss_weights
 
 CONFIG = TransferConfig()

@@ -13,7 +13,7 @@ from _figures import Figure, Made, Options, Source, Studio, Task, command, make,
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import stylejax
-from stylejax.images import Picture, fit, resize
+from stylejax.resizing import Picture, fit, resize
 
 TITLE = "Figure 2: the content of a photograph with the styles of several artworks"
 CAPTION = (

@@ -10,7 +10,7 @@ import tyro
 
 import stylejax
 from stylejax.demo import photograph
-from stylejax.images import Picture
+from stylejax.resizing import Picture
 from stylejax.transfer import Result
 
 DOCS = Path(__file__).parent.parent / "docs"

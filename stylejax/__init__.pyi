@@ -21,6 +21,7 @@ from .losses import gram_matrix as gram_matrix
 from .losses import isotropic_variations as isotropic_variations
 from .losses import style_loss as style_loss
 from .losses import total_variation as total_variation
+from .network import random_parameters as random_parameters
 from .objective import Targets as Targets
 from .objective import Terms as Terms
 from .objective import content_targets as content_targets
@@ -43,4 +44,3 @@ from .transfer import picture_of as picture_of
 from .transfer import transfer as transfer
 from .vgg import VGG as VGG
 from .vgg import build_vgg as build_vgg
-from .vgg import random_parameters as random_parameters

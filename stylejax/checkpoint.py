@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 
 from stylejax.errors import InputError
-from stylejax.vgg import CONVOLUTIONS, VGG, Convolution, Parameters, Pooling, build_vgg, layer_names
+from stylejax.network import CONVOLUTIONS, Convolution, Parameters, layer_names
+from stylejax.vgg import VGG, Pooling, build_vgg
 
 FORMAT = "stylejax-vgg 1"
 LARGEST = 3 * 3 * 4096 * 4096

@@ -8,11 +8,11 @@ import numpy as np
 
 from stylejax.config import TransferConfig, layer_name
 from stylejax.errors import InputError
-from stylejax.images import Picture, resize_mask
+from stylejax.network import canonical_layer, smallest_side
 from stylejax.plan import planned
 from stylejax.regions import Masks, check_covered, check_masks, parts, regions, style_of
+from stylejax.resizing import Picture, resize_mask
 from stylejax.scales import content_size, layers_of, scales_of, style_size
-from stylejax.vgg import canonical_layer, smallest_side
 
 
 def check_image(image: Any, role: str) -> Picture:

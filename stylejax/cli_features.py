@@ -12,8 +12,9 @@ from stylejax.cli_words import say
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from stylejax.images import Picture
-    from stylejax.vgg import VGG, Parameters
+    from stylejax.network import Parameters
+    from stylejax.resizing import Picture
+    from stylejax.vgg import VGG
 
 CELL = 112
 """Longest side of a map on the sheet, in pixels."""
@@ -62,7 +63,7 @@ class Features:
         return self._sheet(image, vgg, parameters) if self.maximize is None else self._exciting(max(image.shape), vgg)
 
     def _known_layers(self, parameters: "Parameters") -> list[str]:
-        from stylejax.vgg import canonical_layer
+        from stylejax.network import canonical_layer
 
         layers = [canonical_layer(name, parameters.network) for name in self.layers]
         filters = parameters.layers[layers[0]].bias.size
@@ -71,7 +72,9 @@ class Features:
         return layers
 
     def _checked(self) -> "Picture":
-        from stylejax.images import check_output, check_writable, fit, read_image, resize
+        from stylejax.files import check_writable
+        from stylejax.images import check_output, read_image
+        from stylejax.resizing import fit, resize
 
         for name, least in (("size", 1), ("steps", 1), ("filters", 1), ("seed", 0)):
             if not least <= getattr(self, name) < 10**9:
@@ -92,7 +95,9 @@ class Features:
         import numpy as np
 
         from stylejax.features import feature_maps, map_picture, strongest
-        from stylejax.images import fit, write_atomically, write_image
+        from stylejax.files import write_atomically
+        from stylejax.images import write_image
+        from stylejax.resizing import fit
         from stylejax.sheet import contact_sheet
 
         maps = feature_maps(image, self.layers, vgg=vgg)

@@ -13,8 +13,8 @@ from stylejax.config import TransferConfig, files_of
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from stylejax.images import Alpha, Picture
     from stylejax.regions import Masks
+    from stylejax.resizing import Alpha, Picture
     from stylejax.run_file import Places
 
 
@@ -60,8 +60,9 @@ class Inputs(NamedTuple):
 
 def read_inputs(files: Files, config: TransferConfig) -> Inputs:
     """What a run needs of its files, after all that can be checked without them."""
+    from stylejax.files import check_writable
     from stylejax.film import check_film
-    from stylejax.images import check_output, check_writable, keeps_alpha, read_image, read_picture
+    from stylejax.images import check_output, keeps_alpha, read_image, read_picture
     from stylejax.manifest import beside, check_beside
     from stylejax.regions import read_masks
 

@@ -13,9 +13,9 @@ from stylejax.cli_words import asking, say
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from stylejax.images import Alpha, Picture
     from stylejax.manifest import Manifest, Recipe
     from stylejax.repeat import Inputs
+    from stylejax.resizing import Alpha, Picture
 
 DIFFERENT = 1
 

@@ -110,8 +110,8 @@ def _written(
 
 
 def _report(result: "Result", files: Files, inputs: Inputs, run: Path | None) -> int:
-    from stylejax.images import resize
     from stylejax.reconstruct import psnr
+    from stylejax.resizing import resize
 
     h, w = result.image.shape[:2]
     if not inputs.styles:

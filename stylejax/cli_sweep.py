@@ -15,7 +15,7 @@ from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.grid import Grid, Row
-    from stylejax.vgg import Parameters
+    from stylejax.network import Parameters
 
     Listed = TransferConfig
 else:

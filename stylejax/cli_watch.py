@@ -12,7 +12,7 @@ from stylejax.errors import InputError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from stylejax.images import Picture
+    from stylejax.resizing import Picture
     from stylejax.transfer import Checkpoint
 
 SECONDS = 2.0

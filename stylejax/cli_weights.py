@@ -81,7 +81,7 @@ class Convert:
         """Prints what was converted."""
         from stylejax.checkpoint import save_parameters
         from stylejax.convert import read_foreign
-        from stylejax.images import check_writable
+        from stylejax.files import check_writable
 
         check_writable(self.out)
         parameters = read_foreign(self.file, preprocessing=self.preprocessing)
@@ -106,8 +106,10 @@ class Normalize:
     def __call__(self) -> int:
         """Prints how many pictures went in."""
         from stylejax.checkpoint import save_parameters
-        from stylejax.images import check_writable, fit, read_image, resize
+        from stylejax.files import check_writable
+        from stylejax.images import read_image
         from stylejax.normalize import normalize
+        from stylejax.resizing import fit, resize
         from stylejax.sources import resolve
 
         check_writable(self.out)

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from stylejax.images import Picture
+from stylejax.resizing import Picture
 
 Colour: TypeAlias = Literal["style", "match", "match-pca", "match-cholesky", "luminance", "after"]
 Luma: TypeAlias = Float[np.ndarray, "_ _"]

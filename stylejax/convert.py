@@ -16,7 +16,7 @@ import numpy as np
 from stylejax.checkpoint import FORMAT, check_file, check_parameters, read_parameters, reading
 from stylejax.errors import InputError, did_you_mean
 from stylejax.layouts import HDF5_MAGIC, Contents, decode
-from stylejax.vgg import CONVOLUTIONS, Convolution, Parameters, layer_names
+from stylejax.network import CONVOLUTIONS, Convolution, Parameters, layer_names
 
 _OTHERS: dict[tuple[int, ...], str] = {(1, 1, 2, 2, 2): "VGG-11", (2, 2, 2, 2, 2): "VGG-13"}
 

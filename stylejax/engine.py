@@ -12,11 +12,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from stylejax.config import TransferConfig, layer_name, part
-from stylejax.images import Picture, resize
 from stylejax.minimizer import Function, Minimizer, OnHost
+from stylejax.network import smallest_side
 from stylejax.objective import Kept, Statistic, StyleTargets, Targets, objective, shown
 from stylejax.parameterize import Encoded, encode
 from stylejax.regions import Masks
+from stylejax.resizing import Picture, resize
 from stylejax.scales import (
     VARIATIONS,
     content_size,
@@ -29,7 +30,7 @@ from stylejax.scales import (
 )
 from stylejax.shards import gathered, padded, placed, sharded_content, sharded_objective, sharded_styles, spread
 from stylejax.tiles import cut, cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
-from stylejax.vgg import VGG, smallest_side
+from stylejax.vgg import VGG
 from stylejax.windows import Window, window_size, windows
 
 TILED = OnHost(tiled_value_and_gradient)

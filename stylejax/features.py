@@ -12,14 +12,15 @@ from jaxtyping import Array, Float
 
 from stylejax.checks import check_image
 from stylejax.errors import InputError
-from stylejax.images import Picture, resize
 from stylejax.lbfgs import lbfgs
 from stylejax.losses import total_variation
 from stylejax.minimizer import Info
+from stylejax.network import canonical_layer
 from stylejax.optimize import minimize
 from stylejax.parameterize import Encoded, decode, encode
+from stylejax.resizing import Picture, resize
 from stylejax.types import Scalar
-from stylejax.vgg import VGG, canonical_layer
+from stylejax.vgg import VGG
 
 SMOOTH = 10.0
 """Weight of the total variation of an exciting image: below it a pattern is lost in grain, far above it is blurred."""

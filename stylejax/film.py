@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from stylejax.errors import InputError
-from stylejax.images import Picture, Pixels, check_writable, fit, levels, resize, write_atomically
+from stylejax.files import check_writable, write_atomically
+from stylejax.images import Pixels, levels
+from stylejax.resizing import Picture, fit, resize
 
 SUFFIXES = (".webp", ".mp4")
 

@@ -20,10 +20,10 @@ from stylejax.checks import check_run
 from stylejax.config import TransferConfig, files_of
 from stylejax.errors import InputError, did_you_mean
 from stylejax.images import FORMATS, read_image
+from stylejax.network import Parameters
 from stylejax.presets import preset
 from stylejax.regions import read_masks
 from stylejax.sources import resolve
-from stylejax.vgg import Parameters
 
 TYPES = {field.name: field.type for field in fields(TransferConfig)}
 FILES = ("content", "style")

@@ -1,15 +1,11 @@
 """Picture files to arrays and back. An array is float32 (h, w, 3), sRGB in [0, 1]."""
 
-import contextlib
 import io
 import os
-import secrets
 import struct
-import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
@@ -18,7 +14,9 @@ from PIL import ImageCms, ImageOps
 
 from stylejax import deep_colour
 from stylejax.errors import InputError
+from stylejax.files import check_writable, write_atomically
 from stylejax.picture_text import save_options
+from stylejax.resizing import Alpha, Picture, resize_map
 
 FORMATS = {
     ".png": "PNG",
@@ -31,17 +29,11 @@ FORMATS = {
 }
 """The kinds of files that are written, by suffix."""
 
-MAX_PIXELS = 2**27
-"""Larger pictures are refused before they are decoded: 11585² pixels take 1.5 GiB as an array. Pillow's own limit is near."""
+MAX_PIXELS = 2**26
+"""Larger pictures are refused before they are decoded: 8192² pixels take 0.75 GiB as an array, and below 2 GiB on the way."""
 
 MAX_BYTES = 2**30
 """Larger files are no pictures: nobody waits until /dev/zero is read."""
-
-Picture: TypeAlias = Float[np.ndarray, "_ _ 3"]
-"""An image on the host, of any height and width."""
-
-Alpha: TypeAlias = Float[np.ndarray, "_ _"]
-"""How opaque each pixel is, from 0 to 1."""
 
 Pixels: TypeAlias = UInt8[np.ndarray, "_ _ _"] | UInt16[np.ndarray, "_ _ _"]
 """An image as a file has it: channels in 8 or 16 bits."""
@@ -99,22 +91,6 @@ def check_output(path: str | os.PathLike[str], bits: int = 8) -> None:
     check_writable(target)
 
 
-def check_writable(target: Path) -> None:
-    """Raises `InputError` unless a file can be created at `target`. Nothing is left behind."""
-    if os.path.isdir(target):
-        raise InputError(f"can not write {target}: it is a folder; name a file in it")
-    if not os.path.isdir(target.parent):
-        raise InputError(f"can not write {target}: the folder {target.parent} does not exist; create it first")
-    try:
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-        with contextlib.suppress(FileNotFoundError):
-            target.stat()
-            target.open("ab").close()
-    except OSError as error:
-        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
-
-
 def write_image(
     path: str | os.PathLike[str], image: Picture, text: str = "", alpha: Alpha | None = None, bits: int = 8
 ) -> None:
@@ -162,55 +138,6 @@ def _encoded(pixels: np.ndarray, kind: str, options: dict) -> bytes:
     buffer = io.BytesIO()
     Pillow.fromarray(pixels).save(buffer, kind, icc_profile=_srgb_profile(), **options)
     return buffer.getvalue()
-
-
-def write_atomically(target: Path, data: bytes) -> None:
-    """Replaces `target` by `data` in one step: a reader, or a crash, finds the old file or the new one, never a part."""
-    replace_atomically(target, lambda file: file.write(data))
-
-
-def replace_atomically(target: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replaces `target` in one step by what `write` writes into a file beside it. Raises `InputError` if it can not."""
-    partial = target.with_name(f".stylejax-{secrets.token_hex(8)}")
-    try:
-        with partial.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except OSError as error:
-        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-
-
-def resize(image: Picture, height: int, width: int) -> Picture:
-    """Lanczos interpolation, which averages when it shrinks; what overshoots [0, 1] is kept."""
-    if image.shape[:2] == (height, width):
-        return np.asarray(image, np.float32)
-    return np.stack([resize_map(image[..., c], height, width) for c in range(3)], -1)
-
-
-def resize_map(values: Alpha, height: int, width: int) -> Alpha:
-    """`resize` of a single channel."""
-    channel = Pillow.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.asarray(channel.resize((width, height), Pillow.Resampling.LANCZOS))
-
-
-def resize_mask(mask: Float[np.ndarray, "_ _"], height: int, width: int) -> Float[np.ndarray, "_ _"]:
-    """Linear interpolation, which averages when it shrinks: it stays in [0, 1], and masks that add up to 1 still do."""
-    resized = Pillow.fromarray(np.ascontiguousarray(mask, np.float32)).resize(
-        (width, height), Pillow.Resampling.BILINEAR
-    )
-    return np.asarray(resized).clip(0, 1)
-
-
-def fit(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """Height and width of the same aspect ratio with the longest side given; the other is rounded, and at least 1."""
-    h, w = shape[:2]
-    scale = longest / max(h, w)
-    return max(1, round(h * scale)), max(1, round(w * scale))
 
 
 def _read_bytes(path: Path) -> bytes:

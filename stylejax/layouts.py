@@ -20,7 +20,7 @@ import numpy as np
 from stylejax.checkpoint import LARGEST, check_claims, members
 from stylejax.errors import InputError
 from stylejax.matlab import read_matlab
-from stylejax.vgg import Convolution
+from stylejax.network import Convolution
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -17,12 +17,13 @@ from stylejax import strict_json as strict
 from stylejax.checkpoint import parameters_hash
 from stylejax.config import TransferConfig, files_of, with_files
 from stylejax.errors import InputError
-from stylejax.images import Pixels, levels, write_atomically
+from stylejax.files import write_atomically
+from stylejax.images import Pixels, levels
 from stylejax.machine import environment
+from stylejax.network import Parameters
 from stylejax.picture_text import LARGEST, read_text
 from stylejax.sources import DOWNLOADS
 from stylejax.transfer import Result
-from stylejax.vgg import Parameters
 
 FORMAT = "stylejax-manifest 1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from stylejax.errors import InputError
-from stylejax.vgg import CHANNELS, block, layer_names
+from stylejax.network import CHANNELS, block, layer_names
 from stylejax.windows import window_size
 from stylejax.winograd import BLOCK
 

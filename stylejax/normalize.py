@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
+from stylejax.network import PAPER_LAYERS, Convolution, Parameters, block, layer_names
 from stylejax.types import Image
-from stylejax.vgg import PAPER_LAYERS, VGG, Convolution, Parameters, block, build_vgg, layer_names
+from stylejax.vgg import VGG, build_vgg
 
 Pictures: TypeAlias = Sequence[Float[Array | np.ndarray, "_ _ 3"]]
 """Images of any sizes, of JAX or NumPy."""

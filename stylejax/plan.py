@@ -9,8 +9,8 @@ import jax
 from stylejax.config import TransferConfig, part
 from stylejax.errors import InputError
 from stylejax.memory import available_bytes, check_memory, predicted_bytes
+from stylejax.network import smallest_side
 from stylejax.scales import content_size, layers_of
-from stylejax.vgg import smallest_side
 from stylejax.windows import halo
 
 TILES = (4096, 2048, 1024, 512, 256)

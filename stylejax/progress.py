@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from stylejax.errors import InputError
-from stylejax.images import Picture, levels, resize
+from stylejax.images import levels
+from stylejax.resizing import Picture, resize
 from stylejax.strict_json import plain
 from stylejax.transfer import Result, Step
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from stylejax.config import TransferConfig
-from stylejax.images import Picture
+from stylejax.resizing import Picture
 from stylejax.transfer import Callback, Result, transfer
 from stylejax.vgg import VGG
 

@@ -12,8 +12,9 @@ from jaxtyping import Float
 
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.images import read_image, resize_mask
-from stylejax.vgg import block
+from stylejax.images import read_image
+from stylejax.network import block
+from stylejax.resizing import resize_mask
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from stylejax.config import TransferConfig
+from stylejax.files import write_atomically
 from stylejax.grid import Row
-from stylejax.images import Picture, fit, read_image, resize, write_atomically, write_image
-from stylejax.sheet import Panel, panels_page, panels_sheet
+from stylejax.images import read_image, write_image
+from stylejax.page import panels_page
+from stylejax.resizing import Picture, fit, resize
+from stylejax.sheet import Panel, panels_sheet
 
 SHEET, PAGE = "sheet.png", "index.html"
 

@@ -15,12 +15,13 @@ from typing import Any
 
 from stylejax import strict_json as strict
 from stylejax.errors import InputError
+from stylejax.files import write_atomically
 from stylejax.grid import Row
-from stylejax.images import lay, levels, read_picture, write_atomically, write_image
+from stylejax.images import lay, levels, read_picture, write_image
 from stylejax.manifest import Manifest, Recipe, embedded, network_of, outcome, read, recipe_with
+from stylejax.network import Parameters
 from stylejax.repeat import is_as_made
 from stylejax.sweep import Painted
-from stylejax.vgg import Parameters
 
 LINES = "results.jsonl"
 

@@ -19,7 +19,7 @@ from stylejax import strict_json as strict
 from stylejax.config import TransferConfig
 from stylejax.engine import parameters_at
 from stylejax.errors import InputError
-from stylejax.images import replace_atomically
+from stylejax.files import replace_atomically
 from stylejax.manifest import Recipe, recipe_check
 from stylejax.objective import Terms
 from stylejax.optimize import Run

@@ -11,8 +11,9 @@ from jax.tree_util import Partial
 
 from stylejax.config import TransferConfig, layer_name, layer_weight
 from stylejax.gaussian import Moments
-from stylejax.images import Picture, fit, read_image, resize, resize_mask
+from stylejax.images import read_image
 from stylejax.losses import Mean, absolute_variations, isotropic_variations, variations
+from stylejax.network import smallest_side
 from stylejax.objective import (
     Guides,
     Kept,
@@ -29,8 +30,9 @@ from stylejax.objective import (
     style_targets,
 )
 from stylejax.regions import Masks, guides, parts, regions, style_of
+from stylejax.resizing import Picture, fit, resize, resize_mask
 from stylejax.types import ByLayer, Features, Scalar
-from stylejax.vgg import VGG, smallest_side
+from stylejax.vgg import VGG
 
 Measured: TypeAlias = Callable[[VGG, Picture, Any, Statistic], StyleTargets]
 """Measures a picture at the layers of guides."""

@@ -17,6 +17,7 @@ from jaxtyping import Array
 from stylejax.curvature import Params
 from stylejax.losses import Mean, squared_error
 from stylejax.minimizer import Function, Info, Minimizer
+from stylejax.network import smallest_side
 from stylejax.objective import (
     Guides,
     Measures,
@@ -34,7 +35,7 @@ from stylejax.objective import (
     weighed,
 )
 from stylejax.types import Features, Image, Scalar
-from stylejax.vgg import VGG, Rows, smallest_side
+from stylejax.vgg import VGG, Rows
 
 ROWS = "rows"
 """The axis of the mesh."""

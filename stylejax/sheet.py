@@ -1,42 +1,25 @@
-"""Many pictures on one sheet, with titles and labels: as one picture, or as one HTML page that needs no other file."""
+"""Many pictures on one sheet, with titles and labels."""
 
-import base64
-import html
-import io
 import math
-import numbers
-import re
-import unicodedata
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from string import Template
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont, features
 
 from stylejax.errors import InputError
-from stylejax.images import Picture, resize
+from stylejax.lettering import letters_of, written
+from stylejax.resizing import Picture, resize
 
 Grid: TypeAlias = Sequence[Sequence[Picture | None]]
 Labels: TypeAlias = Sequence[Sequence[str]]
-Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
+TITLE, LABEL = 0.075, 0.064
+"""Heights of letters of titles and of labels over the side of a cell."""
 
-INK = 32
-"""Grey of the text, of 255."""
-TITLE, LABEL, RAISED = 0.075, 0.064, 0.7
-"""Heights of letters: of titles and of labels over the side of a cell, of powers over their line."""
-SMALLEST, LEADING = 11, 1.3
-"""Height of a letter in pixels, at least; from one line to the next over that height."""
+SMALLEST = 11
+"""Height of a letter in pixels, at least."""
+
 ROOM = 8
 """Letters' heights that a line may be wide, at least; else titles of small pictures are towers of words."""
-SHARP = 4
-"""Letters are drawn so many times larger and shrunk: whole pixels would space them unevenly."""
-
-SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-", strict=True))
-LETTERS = {"α": "alpha", "β": "beta", "×": "x", "·": "*", "−": "-", "–": "-", "—": "-", "→": "->", "≈": "~", "…": "..."}
-"""What stands for a letter that the font has not: Pillow's own has little beyond ASCII."""
 
 
 class Panel(NamedTuple):
@@ -47,15 +30,6 @@ class Panel(NamedTuple):
     columns: Sequence[str] = ()
     labels: Labels | None = None
     heading: str = ""
-
-
-class Letters(NamedTuple):
-    """A font and the one of its powers, both `scale` times larger than the `size` that letters come out with."""
-
-    line: Font
-    power: Font
-    size: int
-    scale: int
 
 
 def contact_sheet(
@@ -76,11 +50,11 @@ def contact_sheet(
     check_grid(pictures, rows, columns, labels)
     high, wide = cell_size(pictures)
     size = max(SMALLEST, round(TITLE * math.sqrt(high * wide)))
-    title, label = _letters(size), _letters(max(SMALLEST, round(LABEL * math.sqrt(high * wide))))
+    title, label = letters_of(size), letters_of(max(SMALLEST, round(LABEL * math.sqrt(high * wide))))
     room = max(wide, ROOM * size)
-    heads = [_text(words, title, room, 0.5) for words in columns]
-    sides = [_text(words, title, room) for words in rows]
-    notes = [[_text(words, label, room, 0.5) for words in line] for line in labels or [()] * len(rows)]
+    heads = [written(words, title, room, 0.5) for words in columns]
+    sides = [written(words, title, room) for words in rows]
+    notes = [[written(words, label, room, 0.5) for words in line] for line in labels or [()] * len(rows)]
     cells = [[_blank(high, wide) if p is None else enlarge(p, high, wide) for p in line] for line in pictures]
     left = max(side.shape[1] + size // 2 * (side.size > 0) for side in sides)
     across = max(image.shape[1] for line in (heads, *cells, *notes) for image in line)
@@ -94,7 +68,7 @@ def contact_sheet(
         _joined([row(s, c, 0.5), row(_blank(0, 0), n, 0.0)], 0, 0) for s, c, n in zip(sides, cells, notes, strict=True)
     ]
     grid = _joined([row(_blank(0, 0), heads, 1.0), *lines], 0, size if labels else size // 2)
-    sheet = _joined([_text(heading, title, grid.shape[1]), grid, _text(caption, label, grid.shape[1])], 0, size)
+    sheet = _joined([written(heading, title, grid.shape[1]), grid, written(caption, label, grid.shape[1])], 0, size)
     return _framed(sheet, sheet.shape[0] + 2 * size, sheet.shape[1] + 2 * size, 0.5, 0.5)
 
 
@@ -141,121 +115,6 @@ def enlarge(picture: Picture, height: int, width: int) -> Picture:
     return resize(picture, min(height, max(1, round(h * factor))), min(width, max(1, round(w * factor)))).clip(0, 1)
 
 
-def html_page(
-    title: str,
-    caption: str,
-    pictures: Grid,
-    rows: Sequence[str],
-    columns: Sequence[str] = (),
-    labels: Labels | None = None,
-    table: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """The sheet as one page that refers to no other file: pictures at their full size, which a click shows alone, and below
-    them `table`, one row a mapping, sorted by a click on the head of a column; light or dark as the reader's screen.
-
-    Raises `InputError` as `contact_sheet` does.
-    """
-    return panels_page(title, caption, [Panel(pictures, rows, columns, labels)], table)
-
-
-def panels_page(title: str, caption: str, panels: Sequence[Panel], table: Sequence[Mapping[str, Any]] = ()) -> str:
-    """`html_page` of several grids, one below the other, each under its heading."""
-    page = Template(resources.files("stylejax").joinpath("sheet.html").read_text("utf-8"))
-    return page.substitute(
-        title=html.escape(title),
-        caption=html.escape(caption),
-        panels="\n".join(map(_panel, panels)),
-        table=_table(table),
-    )
-
-
-def _panel(panel: Panel) -> str:
-    pictures, rows, columns, labels, heading = panel
-    check_grid(pictures, rows, columns, labels)
-    heads = [f'<div class="column">{html.escape(text)}</div>' for text in columns]
-    cells = ["<div></div>", *heads] if heads else []
-    for i, line in enumerate(pictures):
-        cells.append(f'<div class="row">{html.escape(rows[i])}</div>')
-        for j, picture in enumerate(line):
-            above, below = columns[j] if columns else "", labels[i][j] if labels else ""
-            name = ", ".join(filter(None, (heading, rows[i], above, below)))
-            cells.append(_figure(picture, name, below, cell_size(pictures)))
-    grid = f"--count: {len(pictures[0])}; --wide: {cell_size(pictures)[1]}px"
-    above = f"<h2>{html.escape(heading)}</h2>\n" if heading else ""
-    return f'{above}<div class="wide"><div class="grid" style="{grid}">\n' + "\n".join(cells) + "\n</div></div>"
-
-
-def readable(text: str, font: Font) -> str:
-    """The text with plain letters where the font has no others: α becomes alpha, 10⁻⁵ becomes 10^-5, drawn as a power."""
-    missing = {letter for letter in text if not _has(font, letter)}
-    if missing & set(SUPERSCRIPTS):
-        text = re.sub(f"[{''.join(SUPERSCRIPTS)}]+", lambda run: "^" + "".join(SUPERSCRIPTS[c] for c in run[0]), text)
-    return "".join(_plain(letter) if letter in missing else letter for letter in text)
-
-
-def _has(font: Font, letter: str) -> bool:
-    """Whether it is drawn otherwise than a letter that no font has."""
-    if not isinstance(font, ImageFont.FreeTypeFont) or letter.isspace():
-        return letter.isascii()
-    return _drawn(font, letter) != _drawn(font, "\uffff")
-
-
-def _drawn(font: ImageFont.FreeTypeFont, letter: str) -> bytes:
-    canvas = Pillow.new("L", (2 * int(font.size), 2 * int(font.size)))
-    ImageDraw.Draw(canvas).text((0, 0), letter, 255, font)
-    return canvas.tobytes()
-
-
-def _plain(letter: str) -> str:
-    bare = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return LETTERS.get(letter) or bare or "?"
-
-
-def _letters(size: int) -> Letters:
-    """Pillow's own font; where Pillow was built without FreeType, it has only one size."""
-    if not features.check("freetype2"):
-        return Letters(ImageFont.load_default(), ImageFont.load_default(), size, 1)
-    return Letters(ImageFont.load_default(SHARP * size), ImageFont.load_default(SHARP * RAISED * size), size, SHARP)
-
-
-def _text(text: str, letters: Letters, width: int, anchor: float = 0.0) -> Picture:
-    """Dark on white, in lines of at most `width` pixels; a longer word has a line of its own. Lines begin at the left or,
-    with anchor ½, are centred."""
-    lines = [line for part in readable(text, letters.line).splitlines() for line in _wrapped(part, letters, width)]
-    leading, scale = round(LEADING * letters.size), letters.scale
-    wide = math.ceil(max((_length(line, letters) for line in lines), default=0))
-    canvas = Pillow.new("L", (wide * scale, len(lines) * leading * scale), 255)
-    draw = ImageDraw.Draw(canvas)
-    for i, line in enumerate(lines):
-        x = anchor * (wide - _length(line, letters)) * scale
-        for piece, font in _pieces(line, letters):
-            draw.text((x, i * leading * scale), piece, INK, font)
-            x += font.getlength(piece)
-    grey = np.asarray(canvas.reduce(scale) if lines else canvas, np.float32) / 255
-    return np.repeat(grey[..., None], 3, -1)
-
-
-def _wrapped(text: str, letters: Letters, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _length(longer, letters) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
-
-
-def _length(line: str, letters: Letters) -> float:
-    return sum(font.getlength(piece) for piece, font in _pieces(line, letters)) / letters.scale
-
-
-def _pieces(line: str, letters: Letters) -> list[tuple[str, Font]]:
-    """10^-5 is 10 on the line and -5 as its power."""
-    parts = re.split(r"(?<=\d)\^([+-]?\d+)", line)
-    return [(part, letters.power if i % 2 else letters.line) for i, part in enumerate(parts)]
-
-
 def _blank(height: int, width: int) -> Picture:
     return np.ones((height, width, 3), np.float32)
 
@@ -278,38 +137,3 @@ def _joined(images: Sequence[Picture], axis: int, gap: int) -> Picture:
     framed = [_framed(image, *size, 0.0, 0.0) for image, size in zip(images, sizes, strict=True)]
     space = _blank(gap, width) if axis == 0 else _blank(height, gap)
     return np.concatenate([part for image in framed for part in (space, image)][1:], axis)
-
-
-def _figure(picture: Picture | None, name: str, label: str, cell: tuple[int, int]) -> str:
-    if picture is None:
-        return "<div></div>"
-    h, w = picture.shape[:2]
-    small = ' class="small"' if 2 * max(h / cell[0], w / cell[1]) <= 1 else ""
-    image = f'<img{small} width="{w}" height="{h}" alt="{html.escape(name)}" src="{_data_uri(picture)}">'
-    below = f"<figcaption>{html.escape(label)}</figcaption>" if label else ""
-    return f'<figure><button type="button">{image}</button>{below}</figure>'
-
-
-def _data_uri(picture: Picture) -> str:
-    buffer = io.BytesIO()
-    levels = np.rint(np.clip(np.asarray(picture), 0, 1) * 255).astype(np.uint8)
-    Pillow.fromarray(levels).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    heads = "".join(f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in names)
-    body = "\n".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in rows)
-    return f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-
-
-def _cell(value: Any) -> str:
-    """A number is shown with four digits, and sorted with all of them."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        return f"<td>{html.escape('' if value is None else str(value))}</td>"
-    text = str(value) if isinstance(value, numbers.Integral) else f"{value:.4g}"
-    key = f' data-value="{float(value)!r}"' if math.isfinite(value) else ""
-    return f'<td class="number"{key}>{text}</td>'

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from stylejax.checkpoint import check_file, read_parameters, save_parameters
 from stylejax.convert import KNOWN, KnownFile, file_hashes, read_foreign
 from stylejax.errors import InputError, did_you_mean
-from stylejax.vgg import Parameters, random_parameters
+from stylejax.network import Parameters, random_parameters
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with the bytes that are there and, where the server tells it, with the bytes that there will be."""

@@ -17,18 +17,20 @@ from stylejax import colours
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.grid import Row
-from stylejax.images import Picture, read_image, resize
+from stylejax.images import read_image
 from stylejax.lanes import ALIKE, Lane, minimize_lanes, placed
 from stylejax.lbfgs import HISTORY, lbfgs
 from stylejax.memory import available_bytes, lanes_that_fit, predicted_bytes
 from stylejax.minimizer import Info, Minimizer
+from stylejax.network import Parameters
 from stylejax.objective import Targets, Terms, objective, shown
 from stylejax.parameterize import Parameterization, encode
 from stylejax.plan import needed_bytes
 from stylejax.regions import check_masks, read_masks
+from stylejax.resizing import Picture, resize
 from stylejax.scales import content_at, content_size, first_image, loss_weights, scales_of, style_at
 from stylejax.transfer import Result, minimizer_of, network_options
-from stylejax.vgg import VGG, Parameters, build_vgg
+from stylejax.vgg import VGG, build_vgg
 
 LEAVES = ("seed", "init", "content_weight", "style_weight", "tv_weight", "balance", "style_scale")
 """Settings that change only the numbers that a program is given. Any other makes another group of rows."""

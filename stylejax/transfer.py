@@ -15,17 +15,18 @@ from stylejax.checks import check_image, check_run
 from stylejax.config import TransferConfig, part
 from stylejax.engine import Engine, Subject, engine_at
 from stylejax.errors import InputError
-from stylejax.images import Picture, resize
 from stylejax.lbfgs import lbfgs, lbfgs_zoom
 from stylejax.minimizer import Info, Minimizer
+from stylejax.network import Parameters
 from stylejax.objective import Terms, shown
 from stylejax.optimize import Run, minimize
 from stylejax.parameterize import Encoded, decode
 from stylejax.presets import preset
 from stylejax.regions import Masks, check_masks, read_masks
+from stylejax.resizing import Picture, resize
 from stylejax.scales import content_size, first_image, kept_at, scales_of
 from stylejax.sources import resolve
-from stylejax.vgg import VGG, Parameters, build_vgg
+from stylejax.vgg import VGG, build_vgg
 
 
 class Step(NamedTuple):

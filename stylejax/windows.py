@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from stylejax.vgg import block, layer_names, smallest_side
+from stylejax.network import block, layer_names, smallest_side
 
 
 class Span(NamedTuple):

@@ -18,8 +18,9 @@ from PIL import Image as Pillow
 from stylejax.checkpoint import save_parameters
 from stylejax.cli import main
 from stylejax.config import TransferConfig
+from stylejax.network import Parameters, random_parameters
 from stylejax.objective import Targets, Terms, content_targets, style_targets
-from stylejax.vgg import VGG, Parameters, build_vgg, random_parameters
+from stylejax.vgg import VGG, build_vgg
 
 NARROW = (4, 5, 6, 7, 8)
 

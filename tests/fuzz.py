@@ -30,12 +30,12 @@ from stylejax.config import TransferConfig, files_of
 from stylejax.convert import read_foreign
 from stylejax.errors import InputError
 from stylejax.images import read_image, write_image
+from stylejax.network import random_parameters
 from stylejax.objective import Terms
 from stylejax.optimize import Run
 from stylejax.parameterize import encode
 from stylejax.run_file import Places, read_checkpoint, write_run
 from stylejax.transfer import Checkpoint, Result, minimizer_of
-from stylejax.vgg import random_parameters
 
 SECONDS, MEMORY = 10, 2**31
 SHAPE = (32, 32, 3)

@@ -9,7 +9,8 @@ import pytest
 
 from stylejax.checkpoint import load_vgg, parameters_hash, read_parameters, save_parameters
 from stylejax.errors import InputError
-from stylejax.vgg import Convolution, Parameters, build_vgg, layer_names, random_parameters
+from stylejax.network import Convolution, Parameters, layer_names, random_parameters
+from stylejax.vgg import build_vgg
 
 NARROW = (4, 5, 6, 7, 8)
 

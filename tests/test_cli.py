@@ -28,8 +28,8 @@ from stylejax.checkpoint import parameters_hash, read_parameters, save_parameter
 from stylejax.cli import Demo, Transfer, main, parse
 from stylejax.config import TransferConfig
 from stylejax.images import read_image
+from stylejax.network import random_parameters
 from stylejax.presets import preset
-from stylejax.vgg import random_parameters
 
 ROOT = Path(__file__).parent.parent
 PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

@@ -20,8 +20,8 @@ from stylejax.checkpoint import save_parameters
 from stylejax.cli import main
 from stylejax.images import FORMATS
 from stylejax.manifest import decode, read
+from stylejax.network import random_parameters
 from stylejax.picture_text import read_text, save_options
-from stylejax.vgg import random_parameters
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--size", "32", "--steps", "3")

@@ -20,8 +20,9 @@ from stylejax.checkpoint import save_parameters
 from stylejax.convert import KNOWN, KnownFile, read_foreign
 from stylejax.errors import InputError
 from stylejax.layouts import decode, read_pickle
+from stylejax.network import Convolution, Parameters, layer_names, random_parameters
 from stylejax.normalize import fingerprint
-from stylejax.vgg import Convolution, Parameters, build_vgg, layer_names, random_parameters
+from stylejax.vgg import build_vgg
 
 NARROW = (4, 5, 6, 7, 8)
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939]) / 255

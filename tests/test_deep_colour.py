@@ -10,8 +10,9 @@ from conftest import noise_image
 from PIL import Image as Pillow
 
 from stylejax.cli import main
-from stylejax.images import levels, read_image, read_picture, resize_map, write_image
+from stylejax.images import levels, read_image, read_picture, write_image
 from stylejax.picture_text import read_text
+from stylejax.resizing import resize_map
 
 DEEP = (".png", ".tif", ".tiff")
 

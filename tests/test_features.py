@@ -50,7 +50,8 @@ def test_an_exciting_image_excites_and_is_the_same_again(narrow_vgg):
 
 
 def test_a_filter_that_is_not_there_or_never_wakes_is_refused(narrow_parameters):
-    from stylejax.vgg import Convolution, build_vgg
+    from stylejax.network import Convolution
+    from stylejax.vgg import build_vgg
 
     first = narrow_parameters.layers["conv1_1"]
     dead = Convolution(first.kernel, np.full_like(first.bias, -1e6))

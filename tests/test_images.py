@@ -18,7 +18,8 @@ from PIL import ImageCms
 
 from stylejax import images
 from stylejax.errors import InputError
-from stylejax.images import FORMATS, check_output, fit, read_image, resize, write_image
+from stylejax.images import FORMATS, check_output, read_image, write_image
+from stylejax.resizing import fit, resize
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LEVEL = 1 / 255
@@ -507,7 +508,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypa
 
     path = tmp_path / "a.png"
     path.write_bytes(b"the old picture")
-    monkeypatch.setattr(f"stylejax.images.{broken}", fail)
+    monkeypatch.setattr(f"stylejax.files.{broken}", fail)
     with pytest.raises(InputError, match="can not write .*a.png: No space left on device; choose"):
         write_image(path, np.zeros((4, 4, 3), np.float32))
     assert path.read_bytes() == b"the old picture"
@@ -520,7 +521,7 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(tmp_path: Path, mo
 
     path = tmp_path / "a.png"
     path.write_bytes(b"the old picture")
-    monkeypatch.setattr("stylejax.images.os.fsync", interrupt)
+    monkeypatch.setattr("stylejax.files.os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_image(path, np.zeros((4, 4, 3), np.float32))
     assert path.read_bytes() == b"the old picture"

@@ -22,11 +22,11 @@ from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images import write_image
 from stylejax.manifest import File, Manifest, Network, decode, encode
+from stylejax.network import Parameters
 from stylejax.objective import Terms
 from stylejax.scales import noise
 from stylejax.strict_json import parse
 from stylejax.transfer import Result
-from stylejax.vgg import Parameters
 
 CONFIG = TransferConfig(size=32, steps=3, scales="1", style_weight=12.5, content_layers=("conv2_1", "relu3_1"))
 

@@ -14,10 +14,11 @@ from stylejax.errors import InputError
 from stylejax.lanes import _advance as advance_lanes
 from stylejax.lbfgs import lbfgs
 from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
+from stylejax.network import random_parameters
 from stylejax.objective import content_targets, objective
 from stylejax.optimize import _advance
 from stylejax.parameterize import encode
-from stylejax.vgg import VGG, build_vgg, random_parameters
+from stylejax.vgg import VGG, build_vgg
 from stylejax.windows import windows
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

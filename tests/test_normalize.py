@@ -6,8 +6,9 @@ import pytest
 
 from stylejax.checkpoint import check_parameters
 from stylejax.errors import InputError
+from stylejax.network import PAPER_LAYERS, Convolution, Parameters, layer_names, random_parameters
 from stylejax.normalize import fingerprint, normalize
-from stylejax.vgg import PAPER_LAYERS, Convolution, Parameters, build_vgg, layer_names, random_parameters
+from stylejax.vgg import build_vgg
 
 
 @pytest.fixture(scope="module")

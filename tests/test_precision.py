@@ -7,9 +7,10 @@ import pytest
 from conftest import shapes
 
 from stylejax.config import TransferConfig
+from stylejax.network import random_parameters
 from stylejax.objective import Targets, content_targets, objective, style_targets
 from stylejax.scales import loss_weights
-from stylejax.vgg import build_vgg, random_parameters
+from stylejax.vgg import build_vgg
 
 CONFIG = TransferConfig()
 WIDE = random_parameters("vgg19", 5, (16, 24, 32, 32, 32))

@@ -9,11 +9,12 @@ import oracle
 import pytest
 
 from stylejax.cli import parse
+from stylejax.network import random_parameters
 from stylejax.objective import objective
 from stylejax.presets import PRESETS, SAID, preset
 from stylejax.scales import first_image, loss_weights, targets_at
 from stylejax.transfer import transfer
-from stylejax.vgg import build_vgg, random_parameters
+from stylejax.vgg import build_vgg
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 

@@ -10,10 +10,12 @@ import pytest
 import stylejax
 from stylejax.cli import main
 from stylejax.errors import InputError
-from stylejax.images import read_image, resize
+from stylejax.images import read_image
+from stylejax.network import random_parameters
 from stylejax.reconstruct import psnr, reconstruct_content, reconstruct_style
+from stylejax.resizing import resize
 from stylejax.scales import noise
-from stylejax.vgg import build_vgg, random_parameters
+from stylejax.vgg import build_vgg
 
 PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 

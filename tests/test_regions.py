@@ -9,11 +9,12 @@ import pytest
 import stylejax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
+from stylejax.network import random_parameters
 from stylejax.objective import Targets, objective, style_targets
 from stylejax.regions import Masks, guides, pool, regions
 from stylejax.scales import loss_weights, targets_at
 from stylejax.transfer import transfer
-from stylejax.vgg import average_pool, build_vgg, random_parameters
+from stylejax.vgg import average_pool, build_vgg
 
 QUICK = {"size": 48, "steps": 4, "scales": "1", "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
 LEFT = (np.arange(48) < 24) * np.ones((40, 1), bool)

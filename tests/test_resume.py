@@ -21,10 +21,10 @@ from stylejax.checkpoint import save_parameters
 from stylejax.cli import main
 from stylejax.errors import InputError
 from stylejax.images import read_image
+from stylejax.network import random_parameters
 from stylejax.optimize import Run
 from stylejax.run_file import Keeper, read_position, run_file
 from stylejax.transfer import Checkpoint
-from stylejax.vgg import random_parameters
 
 PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax'; entry()"
 

@@ -13,7 +13,9 @@ from PIL import ImageFont
 
 from stylejax import sheet
 from stylejax.errors import InputError
-from stylejax.sheet import Panel, cell_size, contact_sheet, enlarge, html_page, panels_page, panels_sheet, readable
+from stylejax.lettering import readable
+from stylejax.page import html_page, panels_page
+from stylejax.sheet import Panel, cell_size, contact_sheet, enlarge, panels_sheet
 
 VOID = {"meta", "link", "img"}
 
@@ -207,7 +209,7 @@ def test_a_power_is_drawn_small_and_raised():
 
 
 def test_a_pillow_without_freetype_writes_too(grid, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sheet.features, "check", lambda name: False)
+    monkeypatch.setattr(lettering.features, "check", lambda name: False)
     monkeypatch.setattr(ImageFont, "load_default", lambda size=None: ImageFont.load_default_imagefont())
     image = contact_sheet(grid, ["α", "b"], caption="β – 10⁻⁵")
     y, x = place(image, grid[0][0])

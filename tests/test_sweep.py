@@ -19,11 +19,12 @@ from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.grid import Row
 from stylejax.images import read_image
+from stylejax.network import Parameters
 from stylejax.objective import Targets, Terms
 from stylejax.scales import loss_weights, targets_at
 from stylejax.sweep import groups_of, paint
 from stylejax.transfer import transfer
-from stylejax.vgg import VGG, Parameters
+from stylejax.vgg import VGG
 
 engine = sys.modules["stylejax.sweep"]
 

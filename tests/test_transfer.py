@@ -12,7 +12,7 @@ import stylejax
 from stylejax.checkpoint import save_parameters
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.images import resize
+from stylejax.resizing import resize
 from stylejax.scales import first_image, noise
 from stylejax.transfer import transfer
 

@@ -7,7 +7,8 @@ import oracle
 import pytest
 
 from stylejax import winograd
-from stylejax.vgg import build_vgg, layer_names, random_parameters
+from stylejax.network import layer_names, random_parameters
+from stylejax.vgg import build_vgg
 from stylejax.winograd import backward_transforms, convolve, forward_transforms, transform_kernel
 
 

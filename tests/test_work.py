@@ -9,10 +9,11 @@ from conftest import shapes
 import stylejax.optimize as optimize
 from stylejax.config import TransferConfig
 from stylejax.lbfgs import lbfgs
+from stylejax.network import random_parameters
 from stylejax.objective import objective
 from stylejax.optimize import _advance, minimize
 from stylejax.transfer import transfer
-from stylejax.vgg import build_vgg, random_parameters
+from stylejax.vgg import build_vgg
 
 CONFIG = TransferConfig()
 LAYERS = 13

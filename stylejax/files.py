@@ -1,0 +1,48 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from stylejax.errors import InputError
+
+
+def check_writable(target: Path) -> None:
+    """Raises `InputError` unless a file can be created at `target`. Nothing is left behind."""
+    if os.path.isdir(target):
+        raise InputError(f"can not write {target}: it is a folder; name a file in it")
+    if not os.path.isdir(target.parent):
+        raise InputError(f"can not write {target}: the folder {target.parent} does not exist; create it first")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            target.stat()
+            target.open("ab").close()
+    except OSError as error:
+        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Replaces `target` by `data` in one step: a reader, or a crash, finds the old file or the new one, never a part."""
+    replace_atomically(target, lambda file: file.write(data))
+
+
+def replace_atomically(target: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Replaces `target` in one step by what `write` writes into a file beside it. Raises `InputError` if it can not."""
+    partial = target.with_name(f".stylejax-{secrets.token_hex(8)}")
+    try:
+        with partial.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except OSError as error:
+        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
