@@ -58,6 +58,28 @@ class Controls:
         yield "luminance", stylejax.transfer(content, style, colour="luminance", **common)
 
 
+@dataclass(frozen=True)
+class Losses:
+    """One photograph under several losses: as by default, with Gaussians for the style, with the total variation of squares and
+    of absolute values, and by the preset neural-style."""
+
+    out: Path = DOCS / "losses.jpg"
+    """The file to write."""
+    size: int = 256
+    """Longest side of each picture."""
+    steps: int = 120
+    """Steps of each."""
+
+    def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+        """The preset has a network of its own, of max pooling, and a style weight for a network of torchvision's scale."""
+        peer = {**common, "vgg": None, "weights": "vgg16", "preset": "neural-style", "style_weight": 3e5}
+        yield "default", stylejax.transfer(content, style, **common)
+        yield "wasserstein", stylejax.transfer(content, style, statistic="wasserstein", **common)
+        yield "squared", stylejax.transfer(content, style, tv="squared", tv_weight=100.0, **common)
+        yield "absolute", stylejax.transfer(content, style, tv="absolute", tv_weight=3.0, **common)
+        yield "neural-style", stylejax.transfer(content, style, **peer)
+
+
 def ellipse(height: int, width: int) -> np.ndarray:
     """A mask with a soft edge around the tower of the demo's photograph."""
     y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
@@ -65,7 +87,7 @@ def ellipse(height: int, width: int) -> np.ndarray:
     return np.clip((1 - distance) / 0.2, 0, 1)
 
 
-def main(row: StyleWeight | Controls) -> None:
+def main(row: StyleWeight | Controls | Losses) -> None:
     """The pictures of a row, side by side."""
     vgg = stylejax.build_vgg(stylejax.resolve("vgg16")[0])
     content, style = stylejax.read_image(photograph()), stylejax.paint()
@@ -78,4 +100,4 @@ def main(row: StyleWeight | Controls) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(StyleWeight | Controls))
+    main(tyro.cli(StyleWeight | Controls | Losses))

@@ -384,7 +384,7 @@ def test_a_header_that_claims_too_much_is_refused(put):
     assert "too large" in refusal(put(png(60000, 60000, 8, 2, b"\0" * 100)))
 
 
-@pytest.mark.parametrize("side", [11600, 13000, 16384])
+@pytest.mark.parametrize("side", [8200, 11600, 16384])
 def test_a_small_file_of_a_huge_flat_picture_is_refused(put, side: int):
     rows = b"\0" * ((side // 8 + 1) * side)
     data = png(side, side, 1, 0, rows)
