@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from stylejax.cli_run import DONE, start_jax
+from stylejax.cli_run import DONE, INTERRUPTED, graceful_interrupt, start_jax
 from stylejax.cli_words import say
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
+    from stylejax.minimizer import Info
     from stylejax.network import Parameters
     from stylejax.resizing import Picture
     from stylejax.vgg import VGG
@@ -129,10 +130,17 @@ class Features:
 
         (layer,), number = self.layers, self.maximize
         assert number is not None
-        with Progress(console=Console(stderr=True)) as progress:
+        with Progress(console=Console(stderr=True)) as progress, graceful_interrupt() as interrupted:
             task = progress.add_task(f"{layer} filter {number}", total=self.steps)
-            options = {"size": size, "steps": self.steps, "seed": self.seed}
-            found = maximize(layer, number, vgg=vgg, callback=lambda _: progress.advance(task), **options)
+
+            def watch(_: "Info") -> bool:
+                progress.advance(task)
+                return interrupted()
+
+            found = maximize(layer, number, vgg=vgg, callback=watch, size=size, steps=self.steps, seed=self.seed)
+            stopped = interrupted()
         write_image(self.out, found.image)
         print(f"{self.out}: mean activation {found.activation:.4g}, {found.first:.4g} on the first noise")
-        return DONE
+        if stopped:
+            say("stylejax: interrupted; the best image so far was saved")
+        return INTERRUPTED if stopped else DONE

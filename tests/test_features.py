@@ -1,12 +1,15 @@
 """Feature maps, the strongest filters, exciting images; and the command that shows them."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import oracle
 import pytest
 
+from stylejax import features
 from stylejax.cli import main
 from stylejax.errors import InputError
 from stylejax.features import feature_maps, map_picture, maximize, strongest
@@ -78,6 +81,22 @@ def test_a_sheet_and_the_raw_arrays(words, capsys: pytest.CaptureFixture[str]):
 def test_an_exciting_image_from_the_command_line(words, capsys: pytest.CaptureFixture[str]):
     assert main(words("--layers", "conv1_2", "--maximize", "1", "--size", "32", "--steps", "3")) == 0
     assert "o.png: mean activation " in capsys.readouterr().out
+    assert read_image("o.png").shape == (32, 32, 3)
+
+
+def test_an_interrupted_search_keeps_its_best_image(words, monkeypatch: pytest.MonkeyPatch, capsys):
+    search = features.maximize
+
+    def interrupted(*args: Any, callback: Callable[[Any], bool], **options: Any) -> Any:
+        def watch(info: Any) -> bool:
+            signal.raise_signal(signal.SIGINT)
+            return callback(info)
+
+        return search(*args, callback=watch, **options)
+
+    monkeypatch.setattr(features, "maximize", interrupted)
+    assert main(words("--layers", "conv1_2", "--maximize", "1", "--size", "32", "--steps", "1000")) == 130
+    assert "interrupted; the best image so far was saved" in capsys.readouterr().err
     assert read_image("o.png").shape == (32, 32, 3)
 
 
