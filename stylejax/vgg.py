@@ -134,27 +134,28 @@ class VGG(nnx.Module):
             # Of an odd last row, half a window is in the picture: it is dropped.
             x = rows.inside(x.shape[0], 2 ** (block(names[0]) - 1))[:, None, None] * x if rows else x
         for layer in names:
-            x = jax.nn.relu(self._padded(layer, x, rows))
+            x = self._padded(layer, x, rows)
             seen |= {name: look(name, _widened(x)) for name, asked in wanted.items() if asked == layer}
         return x, seen
 
     def _padded(self, name: str, x: FeatureMap, rows: Rows | None) -> Float[Array, "h w o"]:
-        """A layer sees one pixel beyond the edge: zeros as in training, or what `padding` says is there, or the neighbour's."""
+        """The response of a layer, which sees one pixel beyond the edge: zeros as in training, or what `padding` says is
+        there, or the neighbour's."""
         if rows:
             beyond = jnp.concatenate([rows.above(x, 1), x, rows.below(x, 1)])
             inside = rows.inside(x.shape[0], 2 ** (block(name) - 1))
-            return self._convolve(name, beyond)[1:-1] * inside[:, None, None]
+            return self._respond(name, beyond)[1:-1] * inside[:, None, None]
         if self.padding == "zeros":
-            return self._convolve(name, x)
+            return self._respond(name, x)
         beyond = jnp.pad(x, ((1, 1), (1, 1), (0, 0)), mode=BEYOND[self.padding])
-        return self._convolve(name, beyond)[1:-1, 1:-1]
+        return self._respond(name, beyond)[1:-1, 1:-1]
 
-    def _convolve(self, name: str, x: FeatureMap) -> Float[Array, "h w o"]:
+    def _respond(self, name: str, x: FeatureMap) -> Float[Array, "h w o"]:
         direct = getattr(self, name)
         if not hasattr(self, f"{name}_transformed"):
-            return direct(x)
+            return jax.nn.relu(direct(x))
         transformed = getattr(self, f"{name}_transformed")[...].astype(x.dtype)
-        return convolve(x, transformed) + direct.bias[None, None]
+        return convolve(x, transformed, direct.bias[...].astype(x.dtype))
 
 
 def _widened(x: FeatureMap) -> FeatureMap:

@@ -1,4 +1,4 @@
-"""Convolution with less arithmetic: Winograd's F(4×4, 3×3) for stride 1 and zero padding (Lavin and Gray 2016).
+"""A layer with less arithmetic: Winograd's F(4×4, 3×3) for stride 1 and zero padding (Lavin and Gray 2016).
 
 On a CPU the direct convolution already runs at the rate of a matrix product, so only fewer multiplications are faster: 36 for
 16 outputs of a 3×3 kernel where the direct way takes 144. In one dimension, four outputs y from six inputs d and three taps g:
@@ -12,7 +12,7 @@ a → 1/a reverses a polynomial: with the points 1/a it uses the same transforme
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -77,26 +77,33 @@ def transform_kernel(kernel: Float[np.ndarray, "3 3 i o"]) -> Float[np.ndarray, 
 
 
 @jax.custom_vjp
-def convolve(x: FeatureMap, transformed: Float[Array, "36 c o"]) -> Float[Array, "h w o"]:
-    """The 3×3 convolution, zero-padded to the same size, of a map with a kernel from `transform_kernel`.
+def convolve(x: FeatureMap, transformed: Float[Array, "36 c o"], bias: Float[Array, " o"]) -> Float[Array, "h w o"]:
+    """max(0, x * g + b): the 3×3 convolution of a map, zero-padded to the same size, with a kernel from `transform_kernel`.
 
-    Differentiable in `x` alone: the network is never trained here.
+    It is rectified here because the gradient then needs nothing that the next layer does not need too: the responses are kept
+    once, and not before the rectification as well. Differentiable in `x` alone: the network is never trained here.
     """
-    return _convolve(x, transformed, forward_transforms(), contract=1)
+    return _convolve(x, transformed, forward_transforms(), 1, lambda y: jax.nn.relu(y + bias[None, None]))
 
 
-def _forward(x: FeatureMap, transformed: Float[Array, "36 c o"]) -> tuple[Array, Array]:
-    return convolve(x, transformed), transformed
+def _forward(x: FeatureMap, transformed: Array, bias: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    y = convolve(x, transformed, bias)
+    return y, (y, transformed, bias)
 
 
-def _backward(transformed: Float[Array, "36 c o"], cotangent: Float[Array, "h w o"]) -> tuple[Array, Array]:
-    return _convolve(cotangent, transformed, backward_transforms(), contract=2), jnp.zeros_like(transformed)
+def _backward(kept: tuple[Array, Array, Array], cotangent: Float[Array, "h w o"]) -> tuple[Array, Array, Array]:
+    y, transformed, bias = kept
+    slopes = jnp.where(y > 0, cotangent, 0)
+    x = _convolve(slopes, transformed, backward_transforms(), 2, lambda x: x)
+    return x, jnp.zeros_like(transformed), jnp.zeros_like(bias)
 
 
 convolve.defvjp(_forward, _backward)
 
 
-def _convolve(x: Array, transformed: Array, transforms: Transforms, contract: int) -> Array:
+def _convolve(
+    x: Array, transformed: Array, transforms: Transforms, contract: int, finish: Callable[[Array], Array]
+) -> Array:
     """Pads, and convolves a block of rows of tiles after the other. The blocks are a loop: fewer operations compile faster,
     and, other than convolutions, products and sums run in a loop as fast as outside."""
     h, w, c = x.shape
@@ -109,10 +116,17 @@ def _convolve(x: Array, transformed: Array, transforms: Transforms, contract: in
         part = jax.lax.dynamic_slice_in_dim(x, first, TILE * height + 2)
         values = _on_tiles(transforms.inputs, part, height, columns)
         products = jax.lax.dot_general(values, transformed, (((2,), (contract,)), ((0,), (0,))))
-        return _from_tiles(transforms.outputs, products, height, columns)
+        return finish(_from_tiles(transforms.outputs, products, height, columns))
 
-    outputs = block(0) if blocks == 1 else jax.lax.map(block, TILE * height * jnp.arange(blocks))
-    return outputs.reshape(TILE * height * blocks, TILE * columns, -1)[:h, :w]
+    def put(i: Array, outputs: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(outputs, block(TILE * height * i), TILE * height * i, 0)
+
+    if blocks == 1:
+        return block(0)[:h, :w]
+    # Room for the outputs, of numbers that are all replaced. If they were zeros, which wait for nothing, XLA would take the
+    # room of all layers at the beginning.
+    room = jnp.broadcast_to(x[1, 1, 0], (TILE * height * blocks, TILE * columns, transformed.shape[3 - contract]))
+    return jax.lax.fori_loop(0, blocks, put, room)[:h, :w]
 
 
 def _on_tiles(matrix: np.ndarray, x: Array, rows: int, columns: int) -> Float[Array, "36 t c"]:

@@ -126,7 +126,9 @@ def test_the_network_has_no_lanes(problems: list, narrow_vgg: VGG):
 
 def test_nor_has_a_transformed_kernel():
     kernel, x = jnp.zeros((36, 3, 2)), jnp.zeros((5, 9, 9, 3))
-    jaxpr = jax.make_jaxpr(jax.vmap(jax.grad(lambda y, k: convolve(y, k).sum()), in_axes=(0, None)))(x, kernel)
+    jaxpr = jax.make_jaxpr(jax.vmap(jax.grad(lambda y, k: convolve(y, k, jnp.zeros(2)).sum()), in_axes=(0, None)))(
+        x, kernel
+    )
     products = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "dot_general"]
     assert any(v.aval.shape == (36, 3, 2) for e in products for v in e.invars)
     assert not any(v.aval.shape == (5, 36, 3, 2) for e in products for v in e.invars)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageFont
 
-from stylejax import sheet
+from stylejax import lettering, sheet
 from stylejax.errors import InputError
 from stylejax.lettering import readable
 from stylejax.page import html_page, panels_page
@@ -188,7 +188,7 @@ def test_letters_that_the_font_has_not_are_written_plainly(text, plain):
 
 
 def test_letters_that_a_font_has_are_kept(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sheet, "_has", lambda font, letter: True)
+    monkeypatch.setattr(lettering, "_has", lambda font, letter: True)
     assert readable("α/β = 10⁻⁵", ImageFont.load_default(20)) == "α/β = 10⁻⁵"
 
 

@@ -11,10 +11,13 @@ from stylejax.network import layer_names, random_parameters
 from stylejax.vgg import build_vgg
 from stylejax.winograd import backward_transforms, convolve, forward_transforms, transform_kernel
 
+BIAS = jnp.linspace(-2, 2, 7)
+
 
 def direct(x, kernel):
     dimensions = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME", dimension_numbers=dimensions)[0]
+    y = jax.lax.conv_general_dilated(x[None], kernel, (1, 1), "SAME", dimension_numbers=dimensions)[0]
+    return jax.nn.relu(y + BIAS[None, None])
 
 
 def problem(generator, h, w, i=5, o=7):
@@ -36,8 +39,8 @@ def test_the_backward_matrices_reverse_the_kernel(generator):
 
 def test_it_equals_plain_loops(generator):
     x, kernel, _ = problem(generator, 6, 9)
-    expected = oracle.convolve(np.asarray(x), kernel, np.zeros(7))
-    found = jax.nn.relu(convolve(x, jnp.asarray(transform_kernel(kernel))))
+    expected = oracle.convolve(np.asarray(x), kernel, np.asarray(BIAS))
+    found = convolve(x, jnp.asarray(transform_kernel(kernel)), BIAS)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -46,7 +49,7 @@ def test_value_and_gradient_equal_the_direct_convolution(shape, generator):
     x, kernel, g = problem(generator, *shape)
     transformed = jnp.asarray(transform_kernel(kernel))
     expected, pull = jax.vjp(lambda x: direct(x, kernel), x)
-    found, pull_found = jax.vjp(lambda x: convolve(x, transformed), x)
+    found, pull_found = jax.vjp(lambda x: convolve(x, transformed, BIAS), x)
     np.testing.assert_allclose(found, expected, atol=3e-5 * float(jnp.abs(expected).max()) + 1e-6)
     np.testing.assert_allclose(pull_found(g)[0], pull(g)[0], atol=3e-5 * float(jnp.abs(pull(g)[0]).max()) + 1e-6)
 
@@ -58,18 +61,28 @@ def test_blocks_of_tiles_are_the_same_as_all_at_once(block, generator, monkeypat
     transformed = jnp.asarray(transform_kernel(kernel))
     expected, pull = jax.vjp(lambda x: direct(x, kernel), x)
     monkeypatch.setattr(winograd, "BLOCK", block)
-    found, pull_found = jax.vjp(lambda x: convolve(x, transformed), x)
+    found, pull_found = jax.vjp(lambda x: convolve(x, transformed, BIAS), x)
     np.testing.assert_allclose(found, expected, atol=3e-5 * float(jnp.abs(expected).max()))
     np.testing.assert_allclose(pull_found(g)[0], pull(g)[0], atol=3e-5 * float(jnp.abs(pull(g)[0]).max()))
-    program = str(jax.make_jaxpr(lambda x: convolve(x, transformed))(x))
+    program = str(jax.make_jaxpr(lambda x: convolve(x, transformed, BIAS))(x))
     assert ("scan" in program) == (block < 10**6)
 
 
 def test_it_maps_over_images(generator):
     x, kernel, _ = problem(generator, 9, 10)
     transformed = jnp.asarray(transform_kernel(kernel))
-    mapped = jax.vmap(convolve, (0, None))(jnp.stack([x, 2 * x]), transformed)
-    np.testing.assert_allclose(mapped[1], 2 * convolve(x, transformed), atol=1e-4)
+    mapped = jax.vmap(convolve, (0, None, None))(jnp.stack([x, 2 * x]), transformed, BIAS)
+    np.testing.assert_allclose(mapped[1], convolve(2 * x, transformed, BIAS), atol=1e-4)
+
+
+def test_the_responses_are_kept_once(generator):
+    """What the gradient needs of a layer is its rectified response, which the next layer needs too."""
+    x, kernel, _ = problem(generator, 9, 10)
+    transformed = jnp.asarray(transform_kernel(kernel))
+    y, pull = jax.vjp(lambda x: convolve(x, transformed, BIAS), x)
+    kept = [leaf for leaf in jax.tree.leaves(pull) if leaf.shape[:2] == (9, 10)]
+    assert len(kept) == 1
+    np.testing.assert_array_equal(kept[0], y)
 
 
 def test_a_wide_network_has_the_same_features_with_and_without(generator):
