@@ -24,7 +24,7 @@ from stylejax.network import random_parameters
 from stylejax.picture_text import read_text, save_options
 
 ROOT = Path(__file__).parent.parent
-QUICK = ("--size", "32", "--steps", "3")
+QUICK = ("--size", "32", "--steps", "3", "--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1")
 PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax'; entry()"
 
 
@@ -195,7 +195,7 @@ def test_a_picture_of_any_kind_is_verified(made, folder: Path, said, suffix: str
 def test_several_styles_and_a_reconstruction_are_verified(folder: Path, said):
     net = ("--weights", "net.h5", *QUICK)
     assert main(["transfer", "c.png", "s.png", "t.png", "-o", "a.png", *net]) == 0
-    assert main(["reconstruct", "content", "c.png", "--layer", "conv2_1", "-o", "b.png", *net]) == 0
+    assert main(["reconstruct", "content", "c.png", "--layer", "conv2_1", "-o", "b.png", *net[:6]]) == 0
     for name in ("a.png", "b.png"):
         assert said("verify", name) == (0, f"{name}: the repeat is the same bit for bit\n")
 

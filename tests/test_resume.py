@@ -46,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(folder: Path, out: str, steps: int = 60, *more: str) -> list[str]:
     files = [str(folder / name) for name in ("c.png", "s.png")]
     options = ["--weights", str(folder / "narrow.h5"), "--size", "48", "--scales", "24,32", "--steps", str(steps)]
+    options += ["--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1"]
     options += ["--content-masks", str(folder / "m.png")]
     return ["transfer", *files, "-o", str(folder / out), *options, *more]
 
