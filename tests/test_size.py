@@ -23,6 +23,7 @@ from stylejax.lbfgs import lbfgs
 from stylejax.objective import Targets, content_targets, objective, style_targets
 from stylejax.optimize import _advance, minimize
 from stylejax.parameterize import encode
+from stylejax.regions import Masks
 from stylejax.scales import loss_weights
 from stylejax.shards import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
 from stylejax.tiles import cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
@@ -32,7 +33,7 @@ from stylejax.windows import halo, spans, windows
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 LAYERS = (*CONTENT, *STYLE)
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 CONFIG = TransferConfig(tv_weight=0.1)
 
 
@@ -95,8 +96,8 @@ def test_the_halo_is_as_far_as_a_position_sees(network, narrow_parameters):
     ("size", "tile", "kind", "padding", "pooling"),
     [
         ((281, 45), 80, "pixels", "zeros", "avg"),
-        ((50, 347), 96, "pyramid", "replicate", "avg"),
-        ((299, 307), 111, "sigmoid", "reflect", "max"),
+        pytest.param((50, 347), 96, "pyramid", "replicate", "avg", marks=slow),
+        pytest.param((299, 307), 111, "sigmoid", "reflect", "max", marks=slow),
     ],
 )
 def test_tiles_have_the_value_and_the_gradient_of_the_whole(
@@ -156,7 +157,7 @@ def check_devices(devices, vgg, generator, size, kind):
 
 
 @pytest.mark.parametrize("devices", [2, 4])
-@pytest.mark.parametrize(("size", "kind"), [((128, 33), "pixels"), ((101, 40), "pyramid")])
+@pytest.mark.parametrize(("size", "kind"), [((128, 33), "pixels"), pytest.param((101, 40), "pyramid", marks=slow)])
 def test_devices_have_the_value_and_the_gradient_of_one(devices, size, kind, narrow_vgg, generator):
     check_devices(devices, narrow_vgg, generator, size, kind)
 
@@ -187,6 +188,7 @@ def bytes_of_a_step(vgg, counts):
     return found
 
 
+@slow
 def test_eight_devices_have_an_eighth_each(tmp_path):
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
@@ -223,6 +225,7 @@ def test_responses_computed_again_are_not_kept(narrow_parameters, generator):
     assert used[1] < 0.8 * used[0]
 
 
+@slow
 @pytest.mark.parametrize(
     "options", [{"tile": "80"}, {"shard": "4"}, {"remat": True}, {"history_dtype": "bfloat16"}], ids=str
 )
@@ -236,6 +239,21 @@ def test_a_run_from_coarse_to_fine_gives_the_same_picture(options, narrow_parame
     rough = "history_dtype" in options
     np.testing.assert_allclose(other.loss, one.loss, rtol=0.1 if rough else 1e-3)
     assert np.abs(other.image - one.image).max() < (0.3 if rough else 0.02)
+
+
+@slow
+@pytest.mark.parametrize("options", [{"tile": "80"}, {"shard": "4"}], ids=str)
+def test_regions_and_other_losses_are_the_same_in_parts(options, narrow_vgg, generator):
+    """A style in a soft region, another kept as it is, Gaussians, and the variation of absolute values."""
+    content, style = picture(generator, 60, 190), picture(generator, 70, 60)
+    across = np.linspace(0, 1, 190)[None] * np.ones((60, 1))
+    masks = Masks(content=[across], keep=(across > 0.8).astype(float))
+    kind = {"size": 280, "scales": "1", "steps": 5, "statistic": "wasserstein", "tv": "absolute", "tv_weight": 0.5}
+    mesh = mesh_of(4) if "shard" in options else None
+    one = transfer(content, [style, style[::-1]], masks=masks, vgg=narrow_vgg, **kind)
+    other = transfer(content, [style, style[::-1]], masks=masks, vgg=narrow_vgg, mesh=mesh, **kind, **options)
+    np.testing.assert_allclose(other.loss, one.loss, rtol=1e-3)
+    assert np.abs(other.image - one.image).max() < 0.02
 
 
 @pytest.mark.parametrize(
