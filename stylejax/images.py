@@ -29,8 +29,8 @@ FORMATS = {
 }
 """The kinds of files that are written, by suffix."""
 
-MAX_PIXELS = 2**26
-"""Larger pictures are refused before they are decoded: 8192² pixels take 0.75 GiB as an array, and below 2 GiB on the way."""
+MAX_PIXELS = 8192 * 6144
+"""Larger pictures are refused before they are decoded: with alpha, or 16 bits a channel, these take 1.9 GiB on the way."""
 
 MAX_BYTES = 2**30
 """Larger files are no pictures: nobody waits until /dev/zero is read."""
