@@ -80,6 +80,7 @@ def test_a_row_is_the_picture_that_transfer_makes():
     assert Path("single.png").read_bytes() == Path("out/row0004.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_rows_are_spread_over_all_devices(monkeypatch: pytest.MonkeyPatch):
     """Of which the tests have four."""
     assert sweep(out="one") == 0

@@ -85,7 +85,10 @@ class Calls:
         return Result(image, 3.0, terms, 2, 2, False)
 
 
-@pytest.mark.parametrize(("name", "made", "cells"), [("figure1", 4, 6), ("figure2", 3, 4), ("figure3", 8, 8)])
+@pytest.mark.parametrize(
+    ("name", "made", "cells"),
+    [pytest.param("figure1", 4, 6, marks=pytest.mark.slow), ("figure2", 3, 4), ("figure3", 8, 8)],
+)
 def test_a_figure_is_made_of_real_pictures(name, made, cells, run, script, tmp_path, files, monkeypatch, capsys):
     """Two layers stand for five where every set of layers is another program to compile."""
     if name != "figure2":

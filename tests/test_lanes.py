@@ -95,7 +95,7 @@ def test_lanes_of_adam_are_the_single_runs(shallow: list, narrow_vgg: VGG):
     assert_near(in_lanes(shallow, narrow_vgg, adam(), 50), singles)
 
 
-@pytest.mark.parametrize("width", [8, None])
+@pytest.mark.parametrize("width", [pytest.param(8, marks=pytest.mark.slow), None])
 def test_on_several_devices_lanes_need_not_divide(width: int | None, shallow: list, narrow_vgg: VGG):
     """Two to a device, and one: five lanes or three on four devices."""
     some = shallow if width else shallow[:3]

@@ -138,6 +138,7 @@ def test_rows_of_an_image_can_be_sharded(problem):
     np.testing.assert_allclose(four, one, atol=1e-5 * float(jnp.abs(one).max()))
 
 
+@pytest.mark.slow
 def test_the_mean_of_styles_has_the_gradient_of_both(narrow_vgg, photo, artwork):
     styles = [style_targets(narrow_vgg, jnp.asarray(x), STYLE) for x in (artwork, 1 - artwork)]
     image = jnp.asarray(photo)

@@ -79,6 +79,7 @@ def distance(image, target):
     return jnp.mean((image - target) ** 2) + 100 * jnp.mean(grain), ()
 
 
+@pytest.mark.slow
 def test_large_shapes_are_found_sooner_in_a_pyramid(generator):
     coarse = jnp.asarray(generator.random((4, 4, 3)), jnp.float32)
     target = jax.image.resize(coarse, (64, 64, 3), "linear")

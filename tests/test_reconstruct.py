@@ -60,6 +60,7 @@ def test_a_texture_can_have_another_size(narrow_vgg, artwork):
     assert result.image.shape == (72, 66, 3)
 
 
+@pytest.mark.slow
 def test_a_seamless_texture_does_not_know_where_it_begins():
     """Shifted round by the stride of the deepest layer, its losses stay the same; those of one with edges do not."""
     parameters = random_parameters("vgg16", 0, (4, 4, 4, 4, 4))

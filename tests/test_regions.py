@@ -48,6 +48,7 @@ def test_a_mask_is_pooled_as_the_network_pools():
     np.testing.assert_allclose(pool(mask, 2), pooled, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_one_mask_of_everything_is_no_mask(narrow_vgg, photo, artwork):
     plain = transfer(photo, artwork, vgg=narrow_vgg, **QUICK)
     masked = transfer(photo, artwork, masks=Masks(content=[np.ones((5, 6))]), vgg=narrow_vgg, **QUICK)

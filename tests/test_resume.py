@@ -71,7 +71,9 @@ def wait_for(done: subprocess.Popen, reached, seconds: float = 120) -> None:
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("stop_after", [3, 25, 45])
+@pytest.mark.parametrize(
+    "stop_after", [pytest.param(3, marks=pytest.mark.slow), 25, pytest.param(45, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_is_resumed_to_the_same_bytes(folder: Path, stop_after: int):
     """At the first, the second and the last scale."""
     log = folder / f"{stop_after}.jsonl"

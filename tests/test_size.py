@@ -156,7 +156,7 @@ def check_devices(devices, vgg, generator, size, kind):
     assert_equal(found, whole(params, vgg, targets, weights), 1e-5)
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=slow), 4])
 @pytest.mark.parametrize(("size", "kind"), [((128, 33), "pixels"), pytest.param((101, 40), "pyramid", marks=slow)])
 def test_devices_have_the_value_and_the_gradient_of_one(devices, size, kind, narrow_vgg, generator):
     check_devices(devices, narrow_vgg, generator, size, kind)
@@ -208,7 +208,7 @@ def test_grams_are_summed_over_devices(narrow_vgg, generator):
         np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
 
 
-@pytest.mark.parametrize("pooling", ["avg", "max"])
+@pytest.mark.parametrize("pooling", ["avg", pytest.param("max", marks=slow)])
 def test_responses_computed_again_change_nothing(pooling, narrow_parameters, generator):
     vgg, again = (build_vgg(narrow_parameters, pooling, remat=remat) for remat in (False, True))
     image, targets, weights = problem(vgg, generator, 40, 37)

@@ -218,6 +218,7 @@ print(many.images.shape)
 """
 
 
+@pytest.mark.slow
 def test_eleven_lanes_on_eight_devices(
     photo: np.ndarray, artwork: np.ndarray, narrow_parameters: Parameters, tmp_path: Path
 ):

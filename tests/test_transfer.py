@@ -167,6 +167,7 @@ stylejax.write_image(sys.argv[4], image)
 """
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_two_processes(narrow_parameters, photo, artwork, tmp_path):
     np.save(tmp_path / "content.npy", photo)
     np.save(tmp_path / "style.npy", artwork)
