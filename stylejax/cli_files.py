@@ -25,8 +25,8 @@ class Keeping:
     log: Path | None = None
     """A file for the losses of every step, one JSON object a line."""
     checkpoint_every: int | None = None
-    """Steps between saves of the whole state, from which stylejax resume goes on; 0 for none. Where nothing is said, about
-    every 30 seconds."""
+    """Steps between saves of the whole state, from which stylejax resume goes on; 0 for none.
+    Where nothing is said, about every 30 seconds."""
     metadata: bool = True
     """Write into the picture how it was made; the file OUT.json beside it says the same in any case."""
     save_every: int = 0

@@ -20,8 +20,8 @@ class Machines:
     """The processes that share the rows."""
 
     distributed: bool = False
-    """Share the rows out over the processes of this job, which write into one folder. Slurm, Open MPI and Cloud TPU tell which
-    they are; elsewhere the next three options do."""
+    """Share the rows out over the processes of this job, which write into one folder.
+    Slurm, Open MPI and Cloud TPU tell which they are; elsewhere the next three options do."""
     coordinator: str | None = None
     """HOST:PORT where process 0 can be reached."""
     processes: int | None = None

@@ -38,8 +38,8 @@ class Sweep:
     layers or styles at once are joined by +, as in --style-layers conv1_1,conv1_1+conv2_1."""
 
     grid: Annotated[Positional[Path | None], arg(metavar="[GRID.toml]")] = None
-    """A file with name = value or name = [value, …] for the same settings, and a [[row]] for each combination that is wanted
-    where it is not all of them. The options below take the place of what it says."""
+    """A file with name = value or name = [value, …] for the same settings, or a [[row]] for each combination.
+    The options below take the place of what it says."""
     out: Annotated[Path, arg(aliases=["-o"])]
     """The folder for a PNG of each row, results.jsonl, sheet.png and index.html."""
     content: tuple[str, ...] = ()

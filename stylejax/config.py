@@ -17,8 +17,8 @@ class TransferConfig:
     steps: int = 500
     """Steps of the optimizer, over all scales."""
     scales: str = "auto"
-    """Coarse to fine: auto, 1 for the full size alone, or the longest sides A,B,… before the full size. Coarse scales bring
-    the large shapes of the style."""
+    """Coarse to fine: auto, 1 for the full size alone, or the longest sides A,B,… before the full size.
+    Coarse scales bring the large shapes of the style."""
     seed: int = 0
     """Seed of the noise."""
     init: str = "content"
@@ -30,8 +30,8 @@ class TransferConfig:
     padding: Literal["zeros", "circular", "reflect", "replicate"] = "zeros"
     """What the network sees beyond the edge; circular makes a picture that repeats without a seam."""
     precision: Literal["default", "highest", "tf32", "bf16"] = "default"
-    """Of the network's numbers on an accelerator: default is its own choice for float32, highest is full float32, tf32 and
-    bf16 are faster and coarser. Losses are float32 in any case; on a CPU only bf16 makes a difference, and is slow."""
+    """Of the network's numbers on an accelerator. default: its own choice for float32; highest: full float32;
+    tf32, bf16: faster and coarser. Losses are float32 in any case; on a CPU only bf16 makes a difference, and is slow."""
     content_weight: float = 1.0
     """α: how much the picture holds on to the content."""
     style_weight: float = 100.0
@@ -39,8 +39,8 @@ class TransferConfig:
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
     tv: Literal["squared", "absolute", "isotropic"] = "squared"
-    """What varies: squared differences of neighbours soften every edge; absolute ones keep sharp edges and flatten what is
-    between; isotropic ones do so in all directions alike."""
+    """What varies. squared: differences of neighbours, which softens every edge;
+    absolute: keeps sharp edges and flattens what is between; isotropic: does so in all directions alike."""
     style_scale: float | tuple[float, ...] = 1.0
     """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes; A,B,… for several styles."""
     style_weights: tuple[float, ...] = ()
@@ -48,30 +48,30 @@ class TransferConfig:
     style_per_scale: bool = False
     """Several styles from coarse to fine in place of their mean: large shapes of the first, fine strokes of the last."""
     content_masks: tuple[str, ...] = ()
-    """Grey pictures A,B,…, white where the picture takes the first, the second style, …; a last style without a mask has
-    the rest."""
+    """Grey pictures A,B,…, white where the picture takes the first, the second style, …;
+    a last style without a mask has the rest."""
     style_masks: tuple[str, ...] = ()
     """Grey pictures A,B,…, white where a style's picture has what is taken; several for one style make several of it."""
     keep_mask: str = ""
     """A grey picture, white where the picture stays as the content is."""
     colour: Literal["style", "match", "match-pca", "match-cholesky", "luminance", "after"] = "style"
-    """style takes on its colours. The content's are kept by match, which gives them to the style first (with the least
-    change; -pca and -cholesky are two other ways); by luminance, which paints in greys; or by after, which puts them back."""
+    """style: takes on its colours. The content's are kept by match, which gives them to the style first
+    (match-pca and match-cholesky are two other ways); by luminance, which paints in greys; by after, which puts them back."""
     content_layers: tuple[str, ...] = ("conv4_2",)
     """Layers whose responses are the content; conv3_2:0.5 counts half as much as one without a weight."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
     """Layers whose correlations are the style: deeper ones bring larger strokes and shapes; conv1_1:2 counts twice."""
     statistic: Literal["gram", "wasserstein"] = "gram"
-    """What of the style's responses is matched: gram, their correlations, as in the paper; wasserstein, their mean and
-    covariance, which keeps to the style's colours and gives broader shapes."""
+    """What of the style's responses is matched. gram: their correlations, as in the paper;
+    wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
     balance: Literal["relative", "paper", "mean"] = "relative"
-    """relative: the weights mean the same for every size, network and style; paper: the equations as printed; mean: mean
-    squared errors of responses and of Gram matrices over channels, as other programs have it."""
+    """relative: the weights mean the same for every size, network and style; paper: the equations as printed;
+    mean: mean squared errors of responses and of Gram matrices over channels, as other programs have it."""
     optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
     """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
     parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"
-    """What the optimizer moves: images of several sizes whose sum is the picture, which finds large shapes sooner; pixels,
-    as in the paper; sigmoid, which can not leave black to white; or fourier, waves of all lengths, the long ones first."""
+    """What the optimizer moves. pyramid: images of several sizes whose sum is the picture, finds large shapes sooner;
+    pixels: as in the paper; sigmoid: can not leave black to white; fourier: waves of all lengths, the long ones first."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
     history_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -79,8 +79,8 @@ class TransferConfig:
     learning_rate: float = 0.05
     """Step size of adam."""
     average: float = 0.0
-    """The picture is a mean over the last steps of adam, with this share of the mean kept a step: 0.99 takes away its grain; 0
-    takes the best step."""
+    """The picture is a mean over the last steps of adam, with this share of the mean kept a step:
+    0.99 takes away its grain; 0 takes the best step."""
     bits: int = 8
     """Bits a channel of the file: 8, or 16 in PNG and TIFF, which leave smooth skies without steps."""
     tile: str = "off"
