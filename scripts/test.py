@@ -16,7 +16,7 @@ if __name__ == "__main__":
         ("ruff", "format", "--check", "--quiet"),
         ("ruff", "check", "--quiet"),
         ("basedpyright",),
-        ("pytest", "--numprocesses=auto", "--dist=worksteal", *arguments),
+        ("pytest", "--numprocesses=auto", "--dist=loadfile", *arguments),
     )
     codes = []
     for check in checks:

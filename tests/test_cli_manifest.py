@@ -173,7 +173,9 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("words", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize(
+    "words", [pytest.param(w, id=n, marks=[pytest.mark.slow] * (n in ("noise", "layers"))) for n, w in RUNS.items()]
+)
 def test_a_rerun_has_the_same_pixels_and_the_same_recipe(made, words: tuple[str, ...]):
     out = made("out.png", *words)
     assert main(["rerun", "out.png"]) == 0

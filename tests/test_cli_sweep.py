@@ -228,6 +228,7 @@ def ended(rows_to_live: int, *words: str) -> tuple[int, str]:
     return process.returncode, said
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_killed_resumes_to_the_same_bytes():
     assert ended(2) == (-signal.SIGKILL, "")
     assert [path.name for path in sorted(Path("out").glob("row*"))] == PICTURES[:2]

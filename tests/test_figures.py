@@ -87,7 +87,11 @@ class Calls:
 
 @pytest.mark.parametrize(
     ("name", "made", "cells"),
-    [pytest.param("figure1", 4, 6, marks=pytest.mark.slow), ("figure2", 3, 4), ("figure3", 8, 8)],
+    [
+        pytest.param("figure1", 4, 6, marks=pytest.mark.slow),
+        ("figure2", 3, 4),
+        pytest.param("figure3", 8, 8, marks=pytest.mark.slow),
+    ],
 )
 def test_a_figure_is_made_of_real_pictures(name, made, cells, run, script, tmp_path, files, monkeypatch, capsys):
     """Two layers stand for five where every set of layers is another program to compile."""

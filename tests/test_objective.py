@@ -179,7 +179,7 @@ def test_relative_weights_of_all_layers_do_not_change_the_whole(problem):
         np.testing.assert_allclose(three.style[name], one.style[name], rtol=1e-6)
 
 
-@pytest.mark.parametrize("statistic", ["gram", "wasserstein"])
+@pytest.mark.parametrize("statistic", ["gram", pytest.param("wasserstein", marks=pytest.mark.slow)])
 def test_an_image_without_any_response_has_the_loss_that_is_the_style_weight(statistic, narrow_vgg, artwork):
     config = TransferConfig(statistic=statistic, style_weight=7.0)
     style = style_targets(narrow_vgg, jnp.asarray(artwork), STYLE, statistic=statistic)

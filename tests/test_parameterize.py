@@ -91,7 +91,7 @@ def test_large_shapes_are_found_sooner_in_a_pyramid(generator):
     assert value["fourier"] < 0.7 * value["pixels"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ("pyramid", "fourier"))
 def test_a_transfer_lowers_the_loss_with_each(kind, narrow_vgg, photo, artwork):
     steps = []
     options = {

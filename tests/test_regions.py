@@ -251,6 +251,7 @@ def test_without_a_style_there_is_nothing_to_mask(narrow_vgg, photo):
         transfer(photo, masks=Masks(content=[LEFT]), vgg=narrow_vgg, style_weight=0.0, size=48)
 
 
+@pytest.mark.slow
 def test_a_region_too_small_for_a_coarse_scale_waits_for_a_finer_one(narrow_vgg, photo, artwork):
     small = np.zeros((40, 48), np.float32)
     small[:9, :9] = 1

@@ -208,7 +208,8 @@ def test_grams_are_summed_over_devices(narrow_vgg, generator):
         np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
 
 
-@pytest.mark.parametrize("pooling", ["avg", pytest.param("max", marks=slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_responses_computed_again_change_nothing(pooling, narrow_parameters, generator):
     vgg, again = (build_vgg(narrow_parameters, pooling, remat=remat) for remat in (False, True))
     image, targets, weights = problem(vgg, generator, 40, 37)

@@ -130,7 +130,7 @@ def test_rows_are_what_transfer_makes(row: Any, networks: Any, narrow_vgg: VGG):
         assert painted.result._replace(image=None) == expected._replace(image=None)
 
 
-@pytest.mark.parametrize("devices", [None, 4])
+@pytest.mark.parametrize("devices", [pytest.param(None, marks=pytest.mark.slow), 4])
 def test_rows_in_one_program_are_near_to_what_transfer_makes(
     devices: int | None, row: Any, networks: Any, narrow_vgg: VGG
 ):

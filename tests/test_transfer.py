@@ -32,7 +32,7 @@ def test_a_run_lowers_the_loss_and_says_so(narrow_vgg, photo, artwork):
     assert result.image.min() >= 0 and result.image.max() <= 1
 
 
-@pytest.mark.parametrize("shape", [(40, 48), (48, 33), (17, 61), (64, 64)])
+@pytest.mark.parametrize("shape", [(48, 33), (17, 61)])
 def test_the_longest_side_is_the_size_and_the_aspect_is_kept(shape, narrow_vgg, artwork, generator):
     content = generator.random((*shape, 3)).astype(np.float32)
     result = transfer(content, artwork, vgg=narrow_vgg, size=70, steps=2, **FEW)
@@ -131,7 +131,7 @@ def test_an_average_of_adam_s_steps_has_less_grain(narrow_vgg, photo, artwork):
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.2
 
 
-@pytest.mark.parametrize("options", [{"statistic": "wasserstein"}, {"tv": "absolute"}, {"tv": "isotropic"}])
+@pytest.mark.parametrize("options", [{"statistic": "wasserstein"}, {"tv": "absolute"}])
 def test_other_losses_are_lowered(options, narrow_vgg, photo, artwork):
     losses = []
     options = {**SMALL, "steps": 40, "tv_weight": 1.0, **options}
