@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,16 @@ def shapes(vgg: VGG, side: int) -> tuple:
     targets = jax.eval_shape(targets_of, vgg, image)
     one: Any = jax.ShapeDtypeStruct((), jnp.float32)
     return image, (vgg, targets, Terms(dict.fromkeys(targets.content, one), dict.fromkeys(targets.style, one), one))
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation of a program and of those that it calls."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, (tuple, list)) else [value]:
+                if hasattr(inner := getattr(inner, "jaxpr", inner), "eqns"):
+                    yield from equations(inner)
 
 
 def noise_image(height: int, width: int, seed: int) -> Pillow.Image:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import shapes
+from conftest import equations, shapes
 
 from stylejax.config import TransferConfig
 from stylejax.network import random_parameters
@@ -24,13 +24,9 @@ def evaluation(vgg, image, photo, artwork):
     return jax.value_and_grad(objective, has_aux=True)(image, vgg, targets, loss_weights(CONFIG, targets))
 
 
-def equations(jaxpr, primitive):
-    """Every equation of that primitive, in the program and in those that it calls."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == primitive:
-            yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
-            yield from equations(inner, primitive)
+def named(jaxpr, primitive):
+    """Every equation of that primitive."""
+    return [equation for equation in equations(jaxpr) if equation.primitive.name == primitive]
 
 
 def program(precision):
@@ -52,9 +48,9 @@ def test_bfloat16_features_give_the_losses_within_a_few_per_cent(photo, artwork)
 
 def test_with_bfloat16_the_convolutions_are_coarse_and_nothing_else_is():
     jaxpr = program("bf16")
-    for convolution in equations(jaxpr, "conv_general_dilated"):
+    for convolution in named(jaxpr, "conv_general_dilated"):
         assert {str(v.aval.dtype) for v in (*convolution.invars, *convolution.outvars)} == {"bfloat16"}
-    grams = list(equations(jaxpr, "dot_general"))
+    grams = named(jaxpr, "dot_general")
     assert len(grams) >= 2 * len(CONFIG.style_layers)
     for gram in grams:
         assert {str(v.aval.dtype) for v in (*gram.invars, *gram.outvars)} == {"float32"}
@@ -68,7 +64,7 @@ def test_with_bfloat16_the_convolutions_are_coarse_and_nothing_else_is():
     [("default", None), ("highest", jax.lax.Precision.HIGHEST), ("tf32", jax.lax.Precision.HIGH)],
 )
 def test_convolutions_ask_for_the_precision_forward_and_backward(precision, expected):
-    convolutions = list(equations(program(precision), "conv_general_dilated"))
+    convolutions = named(program(precision), "conv_general_dilated")
     assert len(convolutions) == 26
     for convolution in convolutions:
         asked = convolution.params["precision"]
