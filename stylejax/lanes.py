@@ -4,8 +4,9 @@ A lane is one minimization: its own start, state and arguments, stacked along th
 network, is never stacked: kernels with an axis of lanes would make convolutions of as many groups. A lane that has converged,
 or whose values are not finite, computes what the others do, and changes nothing of theirs.
 
-Lanes of one program round otherwise than a single run, since XLA sums in another order where there is a batch or several
-devices. One lane on one device is the single run, bit for bit.
+Lanes of one program may round otherwise than a single run, since XLA sums in another order where there is a batch or several
+devices, and L-BFGS makes a hundred times as much of a difference every ten steps. One lane on one device is the single run, bit
+for bit.
 """
 
 import functools
