@@ -2,8 +2,8 @@
 
 import os
 
-# The last of two counts: whoever runs the tests may have flags of his own.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
+if "device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from collections.abc import Callable, Iterator
