@@ -26,13 +26,14 @@ import tyro
 from _work import child, machine, matrix_rate, operations, peak_bytes, ratio, spread, starts, timed
 
 import stylejax
+from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.demo import photograph, write_demo
 from stylejax.machine import ask_for_huge_pages
 from stylejax.network import Parameters
 from stylejax.optimize import chunk_length
 from stylejax.resizing import resize
-from stylejax.scales import loss_weights, noise
+from stylejax.scales import noise
 from stylejax.transfer import Step
 from stylejax.vgg import VGG, Precision
 

@@ -1,7 +1,8 @@
 """Time and peak memory of an evaluation against picture size: `python scripts/benchmark_size.py --largest 2048`.
 
 Whole, by tiles, computed again, and over 8 virtual devices of one CPU: each case in a process of its own, since the most
-memory that a process ever had is what the system tells. Prints a Markdown table and draws the plot `--out`.
+memory that a process ever had is what the system tells. Prints a Markdown table and draws the plot `--out`. Needs the extras
+`pretrained` and `plot`.
 """
 
 import json
@@ -14,12 +15,10 @@ from pathlib import Path
 
 import tyro
 from _work import most_resident
-from PIL import Image as Pillow
-from PIL import ImageDraw
 
+IMAGE = 12
+"""Bytes a pixel of an image in float32."""
 CASES = {"whole": {}, "tiled": {"tile": "512"}, "remat": {"remat": True}, "8 devices": {"shard": "8"}}
-COLOURS = {"whole": "#c0392b", "tiled": "#2471a3", "remat": "#239b56", "8 devices": "#9a7d0a"}
-WIDTH, HEIGHT, MARGIN = 520, 360, 60
 
 
 @dataclass(frozen=True)
@@ -92,30 +91,25 @@ def _measured(name: str, side: int) -> tuple[float, float]:
 
 
 def _draw(found: dict[str, list[tuple[int, float, float]]], out: Path) -> None:
-    """Two plots side by side over millions of pixels, both axes linear: seconds, and GiB."""
-    image = Pillow.new("RGB", (2 * WIDTH, HEIGHT), "white")
-    draw = ImageDraw.Draw(image)
-    for panel, (index, title) in enumerate(((1, "seconds an evaluation"), (2, "peak memory, GiB"))):
-        left, right, top, bottom = panel * WIDTH + MARGIN, (panel + 1) * WIDTH - 20, 40, HEIGHT - MARGIN
-        points = [point for line in found.values() for point in line]
-        across, up = max(p[0] ** 2 for p in points), max(p[index] for p in points)
+    """Seconds and GiB over millions of pixels, side by side, on logarithmic axes: what is proportional has slope 1. Beside the
+    memory there are the bytes of the content, of the four images that Adam carries, and of the gradient."""
+    from matplotlib.figure import Figure
 
-        def place(
-            side: float, value: float, box=(left, right, top, bottom), across=across, up=up
-        ) -> tuple[float, float]:
-            return box[0] + side**2 / across * (box[1] - box[0]), box[3] - value / up * (box[3] - box[2])
-
-        draw.text((left, 12), title, "black")
-        draw.line([(left, top), (left, bottom), (right, bottom)], "black")
-        draw.text((right - 110, bottom + 24), "million pixels", "black")
-        for side in sorted({p[0] for p in points})[-3:]:
-            draw.text((place(side, 0)[0] - 12, bottom + 6), f"{side**2 / 1e6:.1f}", "black")
-        for share in (0.5, 1.0):
-            draw.text((left - 45, place(0, share * up)[1] - 6), f"{share * up:.1f}", "black")
-        for row, (name, line) in enumerate(found.items()):
-            draw.line([place(p[0], p[index]) for p in line], COLOURS[name], 3)
-            draw.text((left + 12, top + 14 * row), name, COLOURS[name])
-    image.save(out)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    sides = sorted({side for line in found.values() for side, *_ in line})
+    for axes, index, title in zip(
+        figure.subplots(1, 2), (1, 2), ("seconds an evaluation", "peak memory, GiB"), strict=True
+    ):
+        for name, line in found.items():
+            axes.loglog([side**2 / 1e6 for side, *_ in line], [point[index] for point in line], "o-", label=name)
+        axes.set(xlabel="million pixels", title=title)
+        if index == 2:
+            axes.loglog(
+                *zip(*((n**2 / 1e6, 6 * IMAGE * n**2 / 2**30) for n in sides), strict=True), "k:", label="images"
+            )
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(out)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ import numpy as np
 import tyro
 
 import stylejax
+from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.demo import photograph
 from stylejax.resizing import resize
-from stylejax.scales import loss_weights
 
 CONFIG = TransferConfig()
 

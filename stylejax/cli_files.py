@@ -97,7 +97,7 @@ def config_paths(config: TransferConfig) -> list[Path]:
 
 def places(files: Files, config: TransferConfig) -> "Places":
     """Where the inputs are, seen from the result."""
-    from stylejax.manifest import NETWORKS
+    from stylejax.recipe import NETWORKS
     from stylejax.run_file import Places
 
     def seen(path: str | Path) -> str:

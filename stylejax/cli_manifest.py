@@ -13,7 +13,8 @@ from stylejax.cli_words import asking, say
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from stylejax.manifest import Manifest, Recipe
+    from stylejax.manifest import Manifest
+    from stylejax.recipe import Recipe
     from stylejax.repeat import Inputs
     from stylejax.resizing import Alpha, Picture
 

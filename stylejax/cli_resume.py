@@ -41,7 +41,7 @@ class Resume:
 
 def _given(folder: Path, places: "Places", named: Named) -> "Given":
     """The inputs that are named or, where they still are, those that the run began with."""
-    from stylejax.manifest import NETWORKS
+    from stylejax.recipe import NETWORKS
     from stylejax.repeat import Given
 
     def there(place: str | None) -> Path | None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from stylejax.cli_watch import Watcher
-    from stylejax.manifest import Recipe
     from stylejax.progress import RunLog
+    from stylejax.recipe import Recipe
     from stylejax.run_file import Keeper
     from stylejax.transfer import Checkpoint, Result, Step
 
@@ -37,8 +37,8 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     start_jax()
     from stylejax.checks import check_run
     from stylejax.cli_watch import Watcher, check_watching
-    from stylejax.manifest import recipe
     from stylejax.progress import RunLog
+    from stylejax.recipe import recipe
     from stylejax.run_file import Keeper, read_checkpoint, read_position, run_file
     from stylejax.sources import resolve
     from stylejax.strict_json import plain
@@ -146,7 +146,7 @@ def start_jax() -> None:
     """Keeps compiled programs in the user's cache, so that the second run of a size starts at once."""
     import jax
 
-    from stylejax.sources import cache_folder
+    from stylejax.download import cache_folder
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))

@@ -111,7 +111,7 @@ class Sweep:
         """Whether it was interrupted."""
         from stylejax.progress import sweep_bar
         from stylejax.results import BROKEN, keep, picture_of, recipes
-        from stylejax.sweep import paint
+        from stylejax.rows import paint
 
         made_of, steps = recipes(networks), sum(row.config.steps for row in rows)
         with sweep_bar(len(rows), steps) as (move, ended), graceful_interrupt() as interrupted:

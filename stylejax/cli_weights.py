@@ -27,7 +27,9 @@ class List:
 
     def __call__(self) -> int:
         """One line a network."""
-        from stylejax.sources import KNOWN, lpips_checkpoint, weights_folder
+        from stylejax.convert import KNOWN
+        from stylejax.download import weights_folder
+        from stylejax.sources import lpips_checkpoint
 
         folder = weights_folder()
         print(f"weights folder: {folder}")
@@ -54,7 +56,7 @@ class Fetch:
         from rich.console import Console
         from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-        from stylejax.sources import fetch, weights_folder
+        from stylejax.download import fetch, weights_folder
 
         columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:

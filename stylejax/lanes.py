@@ -29,7 +29,7 @@ SPREAD, ALIKE, LATER = PartitionSpec(AXIS), PartitionSpec(), PartitionSpec(None,
 
 
 class Lane(NamedTuple):
-    """The best point of a lane, its value and its parts; `aux` is None where no step had a finite value."""
+    """The result of a lane, the least value and its parts; `aux` is None where no step had a finite value."""
 
     params: Params
     value: float
@@ -71,8 +71,8 @@ def minimize_lanes(
             runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
             stop = bool(callback and callback(now)) or stop
         done += length
-    best = [_lane(state.best.params, i) for i in range(count)]
-    return [Lane(p, run.value, run.aux, run.evaluations) for p, run in zip(best, runs, strict=True)]
+    results = jax.vmap(minimizer.result)(state)
+    return [Lane(_lane(results, i), run.value, run.aux, run.evaluations) for i, run in enumerate(runs)]
 
 
 def stack(trees: Sequence[Any]) -> Any:

@@ -9,10 +9,12 @@ import numpy as np
 
 from stylejax.checkpoint import parameters_hash
 from stylejax.config import TransferConfig, option, with_files
+from stylejax.download import weights_folder
 from stylejax.errors import InputError
 from stylejax.images import FORMATS, MAX_BYTES, Pixels
-from stylejax.manifest import File, Manifest, Recipe, file_of, pixels_hash
-from stylejax.sources import resolve, weights_folder
+from stylejax.manifest import Manifest, pixels_hash
+from stylejax.recipe import File, Recipe, file_of
+from stylejax.sources import resolve
 
 LOSSY = ("JPEG", "WEBP")
 """Kinds whose pixels are not those that were written."""

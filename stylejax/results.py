@@ -18,10 +18,11 @@ from stylejax.errors import InputError
 from stylejax.files import write_atomically
 from stylejax.grid import Row
 from stylejax.images import lay, levels, read_picture, write_image
-from stylejax.manifest import Manifest, Recipe, embedded, network_of, outcome, read, recipe_with
+from stylejax.manifest import Manifest, embedded, outcome, read
 from stylejax.network import Parameters
+from stylejax.recipe import Recipe, network_of, recipe_with
 from stylejax.repeat import is_as_made
-from stylejax.sweep import Painted
+from stylejax.rows import Painted
 
 LINES = "results.jsonl"
 

@@ -20,9 +20,9 @@ from stylejax.config import TransferConfig
 from stylejax.engine import parameters_at
 from stylejax.errors import InputError
 from stylejax.files import replace_atomically
-from stylejax.manifest import Recipe, recipe_check
 from stylejax.objective import Terms
 from stylejax.optimize import Run
+from stylejax.recipe import Recipe, recipe_check
 from stylejax.scales import content_size, scales_of
 from stylejax.transfer import Checkpoint, minimizer_of
 

@@ -34,6 +34,7 @@ from stylejax.network import random_parameters
 from stylejax.objective import Terms
 from stylejax.optimize import Run
 from stylejax.parameterize import encode
+from stylejax.recipe import Recipe, recipe
 from stylejax.run_file import Places, read_checkpoint, write_run
 from stylejax.transfer import Checkpoint, Result, minimizer_of
 
@@ -81,10 +82,10 @@ def write_sound(kind: str, path: Path) -> None:
         case _:
             Pillow.fromarray(pixels).save(path.with_name("c.png"))
             inputs = (path.with_name("c.png"), [path.with_name("c.png")])
-            write_proof(kind, path, manifests.recipe(*inputs, CONFIG, parameters))
+            write_proof(kind, path, recipe(*inputs, CONFIG, parameters))
 
 
-def write_proof(kind: str, path: Path, recipe: manifests.Recipe) -> None:
+def write_proof(kind: str, path: Path, recipe: Recipe) -> None:
     """A run file, or a manifest in a picture or by itself."""
     terms = Terms({"conv4_2": 1.0}, {"conv1_1": 1.0}, 0.0)
     if kind == "run":

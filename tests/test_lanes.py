@@ -20,6 +20,7 @@ from jax.sharding import AxisType, Mesh
 
 from stylejax import lanes
 from stylejax.adam import adam
+from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.lanes import minimize_lanes
 from stylejax.lbfgs import lbfgs
@@ -27,7 +28,7 @@ from stylejax.minimizer import Info, Minimizer
 from stylejax.objective import objective
 from stylejax.optimize import minimize
 from stylejax.parameterize import encode
-from stylejax.scales import loss_weights, targets_at
+from stylejax.scales import targets_at
 from stylejax.vgg import VGG
 from stylejax.winograd import convolve
 

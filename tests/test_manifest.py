@@ -21,9 +21,10 @@ from stylejax.checkpoint import parameters_hash
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images import write_image
-from stylejax.manifest import File, Manifest, Network, decode, encode
+from stylejax.manifest import Manifest, decode, encode
 from stylejax.network import Parameters
 from stylejax.objective import Terms
+from stylejax.recipe import File, Network, file_of, plain_name, recipe
 from stylejax.scales import noise
 from stylejax.strict_json import parse
 from stylejax.transfer import Result
@@ -54,8 +55,8 @@ def made(folder: Path, result: Result, narrow_parameters: Parameters) -> Manifes
     masks = {"content_masks": (str(folder / "m.png"), str(folder / "t.jpg")), "keep_mask": str(folder / "m.png")}
     config = dataclasses.replace(CONFIG, init=str(folder / "first.png"), weights=str(folder / "net.h5"), **masks)
     styles = (folder / "s.png", folder / "t.jpg")
-    recipe = manifests.recipe(folder / "c.png", styles, config, narrow_parameters)
-    return Manifest(recipe, manifests.outcome(result, 1.23456))
+    made_of = recipe(folder / "c.png", styles, config, narrow_parameters)
+    return Manifest(made_of, manifests.outcome(result, 1.23456))
 
 
 # What it says
@@ -66,30 +67,30 @@ def sha256(data: bytes) -> str:
 
 
 def test_inputs_are_named_with_their_hashes(made: Manifest, narrow_parameters: Parameters):
-    recipe = made.recipe
-    assert recipe.content == File("c.png", sha256(b"c.png"))
-    assert recipe.styles == (File("s.png", sha256(b"s.png")), File("t.jpg", sha256(b"t.jpg")))
+    made_of = made.recipe
+    assert made_of.content == File("c.png", sha256(b"c.png"))
+    assert made_of.styles == (File("s.png", sha256(b"s.png")), File("t.jpg", sha256(b"t.jpg")))
     first, mask, other = (File(name, sha256(name.encode())) for name in ("first.png", "m.png", "t.jpg"))
     pictures = {"init": (first,), "content_masks": (mask, other), "style_masks": (), "keep_mask": (mask,)}
-    assert recipe.files == pictures
+    assert made_of.files == pictures
     expected = Network("vgg19", narrow_parameters.source, parameters_hash(narrow_parameters), "net.h5")
-    assert recipe.weights == expected
+    assert made_of.weights == expected
     named = {"init": "first.png", "content_masks": ("m.png", "t.jpg"), "keep_mask": "m.png"}
-    assert recipe.config == dataclasses.replace(CONFIG, weights="net.h5", **named)
+    assert made_of.config == dataclasses.replace(CONFIG, weights="net.h5", **named)
 
 
 def test_words_are_no_files(folder: Path, narrow_parameters: Parameters):
     config = dataclasses.replace(CONFIG, init="noise", weights="vgg19")
-    recipe = manifests.recipe(folder / "c.png", (), config, narrow_parameters)
-    assert (recipe.weights.file, recipe.config, recipe.styles) == (None, config, ())
-    assert not any(recipe.files.values())
+    made_of = recipe(folder / "c.png", (), config, narrow_parameters)
+    assert (made_of.weights.file, made_of.config, made_of.styles) == (None, config, ())
+    assert not any(made_of.files.values())
 
 
 def test_a_file_that_is_called_like_a_word_is_a_file(tmp_path: Path, narrow_parameters: Parameters):
     (tmp_path / "noise").write_bytes(b"x")
     config = dataclasses.replace(CONFIG, init=str(tmp_path / "noise"))
-    recipe = manifests.recipe(tmp_path / "noise", (), config, narrow_parameters)
-    assert recipe.files["init"] == (File("noise", sha256(b"x")),) and recipe.config.init == "noise"
+    made_of = recipe(tmp_path / "noise", (), config, narrow_parameters)
+    assert made_of.files["init"] == (File("noise", sha256(b"x")),) and made_of.config.init == "noise"
 
 
 def test_the_outcome_is_that_of_the_result(made: Manifest, result: Result):
@@ -118,7 +119,7 @@ def test_a_loss_that_is_not_finite_is_null(made: Manifest, result: Result):
 
 def test_a_pipe_has_no_hash(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
-    assert manifests.file_of(tmp_path / "pipe.png") == File("pipe.png", None)
+    assert file_of(tmp_path / "pipe.png") == File("pipe.png", None)
 
 
 def test_no_path_of_the_machine_is_told(
@@ -131,12 +132,12 @@ def test_no_path_of_the_machine_is_told(
         (tmp_path / name).write_bytes(b"x")
     parameters = narrow_parameters._replace(source=f"converted from {tmp_path}/w.h5 by hand")
     config = dataclasses.replace(CONFIG, init="deep/../deep/i.png", weights=str(tmp_path / "w.h5"))
-    recipe = manifests.recipe(tmp_path / "deep/../c.png", [Path("./c.png")], config, parameters)
-    text = encode(Manifest(recipe, manifests.outcome(result, 1.0)), indent=1)
+    made_of = recipe(tmp_path / "deep/../c.png", [Path("./c.png")], config, parameters)
+    text = encode(Manifest(made_of, manifests.outcome(result, 1.0)), indent=1)
     for path in (tmp_path, Path.home(), Path.cwd(), Path("/tmp"), Path(manifests.__file__).parent.parent):
         assert len(str(path)) > 1 and str(path) not in text
     assert "/" not in re.sub(r"s/step|N/A", "", text) and "\\\\" not in text
-    assert recipe.weights.source == "converted from w.h5 by hand"
+    assert made_of.weights.source == "converted from w.h5 by hand"
 
 
 # There and back
@@ -157,9 +158,9 @@ ANY_NAME = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size
 @given(name=ANY_NAME, text=st.text(max_size=200))
 @settings(max_examples=100, deadline=None)
 def test_any_file_can_be_named(made: Manifest, name: str, text: str):
-    plain = manifests.plain_name(Path("folder") / name)
-    recipe = made.recipe._replace(content=File(plain, None), config=dataclasses.replace(CONFIG, init=text))
-    named = made._replace(recipe=recipe)
+    plain = plain_name(Path("folder") / name)
+    other = made.recipe._replace(content=File(plain, None), config=dataclasses.replace(CONFIG, init=text))
+    named = made._replace(recipe=other)
     assert decode(encode(named), "a.png") == named
     if not re.search(r"\\|^[A-Za-z]:|^\.*$", name):
         assert plain == name
@@ -188,10 +189,10 @@ VALUES = {
 @settings(max_examples=100, deadline=None)
 def test_any_config_comes_back(made: Manifest, values: dict[str, Any]):
     config = TransferConfig(**values)
-    recipe = made.recipe._replace(
+    other = made.recipe._replace(
         config=config, files=dict.fromkeys(made.recipe.files, ()), weights=made.recipe.weights._replace(file=None)
     )
-    assert decode(encode(made._replace(recipe=recipe)), "a.png").recipe.config == config
+    assert decode(encode(made._replace(recipe=other)), "a.png").recipe.config == config
 
 
 def test_every_field_of_the_config_has_a_check(made: Manifest):

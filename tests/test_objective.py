@@ -6,12 +6,12 @@ import numpy as np
 import oracle
 import pytest
 
+from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.network import random_parameters
 from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_error, style_targets
 from stylejax.presets import preset
-from stylejax.scales import loss_weights
 from stylejax.vgg import build_vgg
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from conftest import equations, shapes
 
+from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.network import random_parameters
 from stylejax.objective import Targets, content_targets, objective, style_targets
-from stylejax.scales import loss_weights
 from stylejax.vgg import build_vgg
 
 CONFIG = TransferConfig()

@@ -8,11 +8,12 @@ import numpy as np
 import oracle
 import pytest
 
+from stylejax.balance import loss_weights
 from stylejax.cli import parse
 from stylejax.network import random_parameters
 from stylejax.objective import objective
 from stylejax.presets import PRESETS, SAID, preset
-from stylejax.scales import first_image, loss_weights, targets_at
+from stylejax.scales import first_image, targets_at
 from stylejax.transfer import transfer
 from stylejax.vgg import build_vgg
 

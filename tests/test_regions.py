@@ -7,12 +7,13 @@ import oracle
 import pytest
 
 import stylejax
+from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.network import random_parameters
 from stylejax.objective import Targets, objective, style_targets
 from stylejax.regions import Masks, guides, pool, regions
-from stylejax.scales import loss_weights, targets_at
+from stylejax.scales import targets_at
 from stylejax.transfer import transfer
 from stylejax.vgg import average_pool, build_vgg
 

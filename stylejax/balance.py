@@ -1,0 +1,87 @@
+"""How much each loss counts: the weights of equation 7, by layer, for the targets of one scale."""
+
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from stylejax.config import TransferConfig, layer_name, layer_weight
+from stylejax.gaussian import Moments
+from stylejax.losses import Mean
+from stylejax.objective import StyleTarget, Targets, Terms, layer_and_region, style_error
+from stylejax.types import ByLayer, Scalar
+
+
+def loss_weights(
+    config: TransferConfig, targets: Targets, pixels: int = 1, squares: Mapping[str, Mean] | None = None
+) -> Terms:
+    """α and β of equation 7 by layer, each times the layer's own weight w_l. `squares` is P² over positions and channels, where
+    the targets do not have the whole P.
+
+    `paper`: α · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β · w_l with w_l = 1/L.
+    `mean`: 2α and 4β/N², that is α · mean (F - P)² and β · mean ((G - A) / N)²; of Gaussians, β · W²/N. The total variation is
+    summed over the image, of so many `pixels`.
+    Deviation, `relative`: both are divided by the loss of an image without any response, Σ_l ½ mean P² and
+    Σ_l 1/(4N²) Σ A². Then α and β weigh the relative errors of content and style, and mean the same for every size, network
+    and style: these losses grow with the square and the fourth power of the scale of the responses. Of several regions, each
+    has β times the part of the picture that it is of: a style is as strong in a small region as in a large one.
+    """
+    alpha, beta, tv = (jnp.float32(w) for w in (config.content_weight, config.style_weight, config.tv_weight))
+    if squares is None:
+        squares = {name: Mean(jnp.sum(p**2), jnp.asarray(p.size, p.dtype)) for name, p in targets.content.items()}
+    own, shares = _own(config, squares, targets), {name: _share(config, targets, name) for name in targets.style}
+    match config.balance:
+        case "paper":
+            content = {name: alpha * square.weight for name, square in squares.items()}
+            style = {name: beta / len(config.style_layers) for name in targets.style}
+        case "mean":
+            content = {name: 2 * alpha for name in squares}
+            style = {name: beta * _per_channel(a) for name, a in targets.style.items()}
+            tv = tv * 3 * pixels
+        case _:
+            contents = _sum(own.content[name] * 0.5 * square.value for name, square in squares.items())
+            content = {name: alpha / contents for name in squares}
+            style = {name: beta / _strength(targets, own.style, name) for name in targets.style}
+    content = {name: own.content[name] * weight for name, weight in content.items()}
+    style = {name: own.style[name] * shares[name] * weight for name, weight in style.items()}
+    return Terms(content, style, tv)
+
+
+def _own(config: TransferConfig, content: Iterable[str], targets: Targets) -> Terms:
+    """w_l of each entry."""
+    of_content, of_style = (
+        {layer_name(given): layer_weight(given) for given in layers}
+        for layers in (config.content_layers, config.style_layers)
+    )
+    style = {name: of_style.get(layer_and_region(name)[0], 1.0) for name in targets.style}
+    return Terms({name: of_content.get(name, 1.0) for name in content}, style, 1.0)
+
+
+def _share(config: TransferConfig, targets: Targets, name: str) -> Scalar | float:
+    """How much the region of an entry counts: the part of the picture that it is of, times the weight of its style over the
+    mean of the weights."""
+    region, guide = layer_and_region(name)[1], targets.guides.get(name)
+    weights = config.style_weights if region else ()
+    weight = weights[int(region) - 1] * len(weights) / sum(weights) if weights else 1.0
+    return weight if guide is None else weight * guide.mean()
+
+
+def _strength(targets: Targets, own: ByLayer, name: str) -> Scalar:
+    """The loss of an image without any response in the region of an entry."""
+    region = layer_and_region(name)[1]
+    return _sum(own[other] * _whole(a) for other, a in targets.style.items() if layer_and_region(other)[1] == region)
+
+
+def _per_channel(target: StyleTarget) -> float:
+    """4/N² of a Gram matrix."""
+    return 1.0 if isinstance(target, Moments) else 4 / target.shape[0] ** 2
+
+
+def _whole(target: StyleTarget) -> Scalar:
+    """The style loss of a layer without any response."""
+    return style_error(jnp.zeros_like(jax.tree.leaves(target)[0]), target)
+
+
+def _sum(losses: Iterable[Scalar]) -> Scalar:
+    """Not quite zero even for a picture without any response, since weights are divided by it."""
+    return jnp.maximum(sum(losses, jnp.zeros(())), jnp.finfo(jnp.float32).tiny ** 0.5)
