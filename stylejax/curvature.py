@@ -19,13 +19,16 @@ import jax.numpy as jnp
 import optax
 from jax.scipy.linalg import solve_triangular
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 Params: TypeAlias = Any
 """Any pytree of arrays: pixels, several images, a decoder's input."""
 
 CURVATURE = 1e-6
 """The least cosine between s and y with which a pair is kept: below it float32 rounding decides the sign of sᵀy."""
+
+NARROW = jnp.dtype("uint16")
+"""The bits of bfloat16 are kept as integers: to take or put a slot of a bfloat16 array, XLA widens all of it on the CPU."""
 
 
 class Memory(NamedTuple):
@@ -45,16 +48,16 @@ class Memory(NamedTuple):
     gradient: Params
 
 
-def scale_by_lbfgs(history: int, dtype: DTypeLike | None = None) -> optax.GradientTransformation:
+def scale_by_lbfgs(history: int, narrow: bool = False) -> optax.GradientTransformation:
     """Turns a gradient into -H · gradient, remembering the last `history` pairs.
 
     `update` is to be called once at each point that is accepted, with `params` the point and `updates` its gradient. The
-    memory takes 2 · (`history` + 1) copies of the parameters. `dtype` is how it keeps them, such as bfloat16 in half the space;
-    it computes in the precision of the parameters.
+    memory takes 2 · (`history` + 1) copies of the parameters; where it is `narrow`, half of that, for it keeps them in
+    bfloat16. It computes in the precision of the parameters.
     """
 
     def init(params: Params) -> Memory:
-        ring = jax.tree.map(lambda p: jnp.zeros((history + 1, p.size), dtype or p.dtype), params)
+        ring = jax.tree.map(lambda p: jnp.zeros((history + 1, p.size), NARROW if narrow else p.dtype), params)
         products = jnp.zeros((history + 1, history + 1), jnp.result_type(*jax.tree.leaves(params)))
         return Memory(ring, ring, products, products, jnp.asarray(0), params, optax.tree.zeros_like(params))
 
@@ -111,12 +114,22 @@ def _direction(memory: Memory) -> Params:
 
 
 def _put(ring: Params, value: Params, slot: Int[Array, ""]) -> Params:
-    return jax.tree.map(lambda r, v: r.at[slot].set(v.ravel().astype(r.dtype)), ring, value)
+    return jax.tree.map(lambda r, v: r.at[slot].set(_stored(v.ravel(), r)), ring, value)
 
 
 def _rounded(value: Params, ring: Params) -> Params:
     """As the ring keeps it."""
-    return jax.tree.map(lambda v, r: v.astype(r.dtype).astype(v.dtype), value, ring)
+    return jax.tree.map(lambda v, r: _taken(_stored(v, r), v.dtype), value, ring)
+
+
+def _stored(value: Array, ring: Array) -> Array:
+    return jax.lax.bitcast_convert_type(value.astype(jnp.bfloat16), NARROW) if ring.dtype == NARROW else value
+
+
+def _taken(stored: Array, dtype: DTypeLike) -> Array:
+    if stored.dtype != NARROW:
+        return stored
+    return jax.lax.bitcast_convert_type(stored, jnp.bfloat16).astype(dtype)
 
 
 def _products(ring: Params, vector: Params) -> Float[Array, " slots"]:
@@ -125,19 +138,19 @@ def _products(ring: Params, vector: Params) -> Float[Array, " slots"]:
     return functools.reduce(jnp.add, jax.tree.leaves(parts))
 
 
-def _product(ring: Float[Array, "slots n"], vector: Float[Array, " n"]) -> Float[Array, " slots"]:
-    """Of a ring in fewer bits one slot after the other is widened: all of them would be the copy that was to be saved."""
-    if ring.dtype == vector.dtype:
+def _product(ring: Shaped[Array, "slots n"], vector: Float[Array, " n"]) -> Float[Array, " slots"]:
+    """Of a narrow ring one slot after the other is widened: all of them would be the copy that was to be saved."""
+    if ring.dtype != NARROW:
         return jnp.matmul(ring, vector, precision="highest")
-    return jax.lax.map(lambda slot: jnp.vdot(slot.astype(vector.dtype), vector, precision="highest"), ring)
+    return jax.lax.map(lambda slot: jnp.vdot(_taken(slot, vector.dtype), vector, precision="highest"), ring)
 
 
-def _combine(coefficients: Float[Array, " slots"], ring: Float[Array, "slots n"], like: Array) -> Array:
+def _combine(coefficients: Float[Array, " slots"], ring: Shaped[Array, "slots n"], like: Array) -> Array:
     """The sum of the slots, each times its coefficient, in the shape of `like`."""
-    if ring.dtype == coefficients.dtype:
+    if ring.dtype != NARROW:
         return jnp.matmul(coefficients, ring, precision="highest").reshape(like.shape)
 
     def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + pair[0] * pair[1].astype(total.dtype), None
+        return total + pair[0] * _taken(pair[1], total.dtype), None
 
     return jax.lax.scan(add, jnp.zeros(like.size, like.dtype), (coefficients, ring))[0].reshape(like.shape)

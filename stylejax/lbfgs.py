@@ -61,7 +61,7 @@ def lbfgs(history: int = HISTORY, history_dtype: str = "float32") -> Minimizer:
 
     Deviation: the authors take every step of length 1 unseen. On ordinary problems so does this one.
     """
-    transformation = scale_by_lbfgs(history, None if history_dtype == "float32" else history_dtype)
+    transformation = scale_by_lbfgs(history, narrow=history_dtype == "bfloat16")
 
     def init(params: Params) -> LbfgsState:
         zeros = optax.tree.zeros_like(params)

@@ -26,6 +26,9 @@ COPIES, WINOGRAD_COPIES = 2, 4
 """Bytes of the network over those of its kernels: directly, they are there once more, turned round for the gradient; for
 Winograd's convolution they are transformed, 36 numbers for 9."""
 
+MOVING = 5
+"""Images that a step of L-BFGS takes for a moment, after the evaluation and not beside it; Adam takes two."""
+
 ROOM = 0.8
 """The share of the free memory that lanes may take, as the prediction is right to a fifth."""
 WINOGRAD_BLOCK = 2 * 36 * 4 * BLOCK
@@ -64,6 +67,8 @@ def predicted_bytes(
     h, w = window_size(height, width, tile, layers, network) if tile else (height, width)
     tiled, pixels = (h, w) != (height, width), h * w
     evaluation = pixels * _responses(names, remat)
+    if tiled:
+        evaluation = max(evaluation, IMAGE * height * width * (2 if optimizer == "adam" else MOVING))
     vectors = IMAGE * height * width * _images(optimizer, history, history_bytes, pyramid, tiled)
     copies, block_bytes = (WINOGRAD_COPIES, WINOGRAD_BLOCK) if winograd else (COPIES, 0)
     return int(lanes * ((evaluation + vectors) / shards + block_bytes) + copies * kernels)

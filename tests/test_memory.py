@@ -1,7 +1,7 @@
 """What a run is predicted to take, against what its compiled program says; and what is refused for it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,15 @@ import pytest
 from conftest import shapes
 
 from stylejax import memory, tiles
+from stylejax.adam import adam
 from stylejax.errors import InputError
 from stylejax.lanes import _advance as advance_lanes
 from stylejax.lbfgs import lbfgs
 from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
+from stylejax.minimizer import Minimizer
 from stylejax.network import random_parameters
-from stylejax.objective import content_targets, objective
-from stylejax.optimize import _advance
+from stylejax.objective import Terms, content_targets, objective
+from stylejax.optimize import _advance, _tell
 from stylejax.parameterize import encode
 from stylejax.vgg import VGG, build_vgg
 from stylejax.windows import windows
@@ -99,6 +101,15 @@ def test_a_step_with_a_pyramid_takes_what_is_predicted(full_vgg: VGG, dtype: str
     options: Any = {"pyramid": True, "history_bytes": 2 if dtype == "bfloat16" else 4}
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 60, winograd=False, **options)
     assert predicted == pytest.approx(used, rel=0.2)
+
+
+@pytest.mark.parametrize("minimizer", [adam(), lbfgs(10), lbfgs(10, "bfloat16")], ids=["adam", "lbfgs", "bfloat16"])
+def test_a_step_between_evaluations_takes_few_images(minimizer: Minimizer):
+    """In bfloat16 no more than in float32: all of a memory that is kept in fewer bits was widened at once."""
+    image, number = jax.ShapeDtypeStruct((256, 256, 3), np.float32), jax.ShapeDtypeStruct((), np.float32)
+    state, tell = jax.eval_shape(minimizer.init, image), cast(Any, _tell)
+    used: Any = tell.lower(minimizer, state, number, Terms({}, {}, number), image).compile().memory_analysis()
+    assert used.temp_size_in_bytes < (6 if minimizer is not adam() else 2.1) * memory.IMAGE * 256**2
 
 
 def test_a_window_takes_what_is_predicted(full_vgg: VGG):

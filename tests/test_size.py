@@ -315,4 +315,4 @@ def test_short_memory_in_half_the_bits_converges():
     values = {d: minimize(bowl, lbfgs(10, d), jnp.ones(40), (scales,), 80).value for d in ("float32", "bfloat16")}
     assert max(values.values()) < 1e-5 * float(scales.sum())
     state = lbfgs(10, "bfloat16").init(jnp.ones(40))
-    assert {leaf.dtype for leaf in jax.tree.leaves(state.memory.steps)} == {jnp.dtype("bfloat16")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.memory.steps)} == {jnp.dtype("uint16")}
