@@ -165,7 +165,7 @@ def test_devices_have_the_value_and_the_gradient_of_one(devices, size, kind, nar
 EIGHT = """
 import numpy as np, test_size
 from conftest import NARROW
-from stylejax.vgg import build_vgg, random_parameters
+from stylejax import build_vgg, random_parameters
 vgg = build_vgg(random_parameters("vgg19", 0, NARROW))
 test_size.check_devices(8, vgg, np.random.default_rng(0), (143, 40), "pyramid")
 print(test_size.bytes_of_a_step(vgg, (1, 2, 4, 8)))
