@@ -22,6 +22,9 @@ the rounding of float32 grow, which makes eigenvalues of zero negative."""
 ROUNDING = 8
 """Of a covariance, in units of the last place of the responses' mean square."""
 
+FLAT = 128
+"""The same where all positions respond alike, as to a grey image: there each term of the sums is rounded the same way."""
+
 
 class Moments(NamedTuple):
     """What a style should have: the means over positions of all products of its N channels and a channel of ones, that is
@@ -81,7 +84,16 @@ root_trace.defvjp(_root_trace_forward, _root_trace_backward)
 
 def _gaussian(products: Float[Array, "_ _"]) -> tuple[Float[Array, " _"], GramMatrix]:
     """Mean and covariance. The difference of two large numbers has their rounding, and with it negative eigenvalues, which no
-    covariance has: as much is added to its diagonal."""
+    covariance has: as much is added to its diagonal, from `ROUNDING` up to `FLAT` as the responses vary less."""
     mean, second = products[:-1, -1], products[:-1, :-1]
-    rounding = ROUNDING * jnp.finfo(products.dtype).eps * jnp.trace(second)
-    return mean, second - jnp.outer(mean, mean) + rounding * jnp.eye(mean.size, dtype=products.dtype)
+    covariance = second - jnp.outer(mean, mean)
+    unit = jnp.finfo(products.dtype).eps * jnp.trace(second)
+    flat, varied = FLAT * unit, jnp.maximum(jnp.trace(covariance), 0)
+    rounding = ROUNDING * unit + flat * _share(flat, varied)
+    return mean, covariance + rounding * jnp.eye(mean.size, dtype=products.dtype)
+
+
+def _share(part: Scalar, rest: Scalar) -> Scalar:
+    """part / (part + rest), and 0 where there is neither."""
+    whole = part + rest
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
