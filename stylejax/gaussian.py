@@ -87,13 +87,8 @@ def _gaussian(products: Float[Array, "_ _"]) -> tuple[Float[Array, " _"], GramMa
     covariance has: as much is added to its diagonal, from `ROUNDING` up to `FLAT` as the responses vary less."""
     mean, second = products[:-1, -1], products[:-1, :-1]
     covariance = second - jnp.outer(mean, mean)
-    unit = jnp.finfo(products.dtype).eps * jnp.trace(second)
+    limits = jnp.finfo(products.dtype)
+    unit = limits.eps * jnp.trace(second)
     flat, varied = FLAT * unit, jnp.maximum(jnp.trace(covariance), 0)
-    rounding = ROUNDING * unit + flat * _share(flat, varied)
+    rounding = ROUNDING * unit + flat * flat / jnp.maximum(flat + varied, limits.tiny**0.5)
     return mean, covariance + rounding * jnp.eye(mean.size, dtype=products.dtype)
-
-
-def _share(part: Scalar, rest: Scalar) -> Scalar:
-    """part / (part + rest), and 0 where there is neither."""
-    whole = part + rest
-    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
