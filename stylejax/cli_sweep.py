@@ -49,8 +49,8 @@ class Sweep:
     preset: tuple[str, ...] = ()
     """default or paper: where the other settings come from."""
     lanes: int | None = None
-    """Rows that run at once on each device; where nothing is said, as many as memory is predicted to hold, on the CPU one:
-    lanes save time on small pictures there, but do not give a single run's last digits."""
+    """Rows that run at once on each device; where nothing is said, as many as memory is predicted to hold, on the CPU one,
+    which takes as long and less memory."""
     skip_bad: bool = False
     """Leave out the rows that can not be run; else one of them stops all before they start."""
     resume: bool = False

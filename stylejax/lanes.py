@@ -4,9 +4,9 @@ A lane is one minimization: its own start, state and arguments, stacked along th
 network, is never stacked: kernels with an axis of lanes would make convolutions of as many groups. A lane that has converged,
 or whose values are not finite, computes what the others do, and changes nothing of theirs.
 
-Lanes of one program may round otherwise than a single run, since XLA sums in another order where there is a batch or several
-devices, and L-BFGS makes a hundred times as much of a difference every ten steps. One lane on one device is the single run, bit
-for bit.
+XLA rounds otherwise where there is a batch or several devices, and L-BFGS makes a hundred times as much of a difference every
+ten steps. So on a CPU as one device, where a batch gains little, lanes are written out one after the other in their program:
+there each is the single run, bit for bit.
 """
 
 import functools
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -101,12 +102,25 @@ def _advance(
     fn: Function, minimizer: Minimizer, length: int, mesh: Mesh | None, state: Any, shared: Any, args: tuple
 ) -> tuple[Any, Info]:
     def here(state: Any, shared: Any, args: tuple) -> tuple[Any, Info]:
-        step = jax.vmap(functools.partial(minimizer.step, fn), in_axes=(0, None, *(0 for _ in args)))
+        step = functools.partial(minimizer.step, fn)
+        exact = mesh is None and jax.default_backend() == "cpu"
+        step = _written_out(step) if exact else jax.vmap(step, (0, None, *(0 for _ in args)))
         if length == 1:
             return step(state, shared, *args)
         return jax.lax.scan(lambda s, _: step(s, shared, *args), state, length=length)
 
     return _over(mesh, here, (SPREAD, ALIKE, SPREAD), (SPREAD, SPREAD if length == 1 else LATER))(state, shared, args)
+
+
+def _written_out(step: Callable) -> Callable:
+    """What `vmap` makes of `step` over the lanes of the state and the arguments, as one `step` after another."""
+
+    def steps(state: Any, shared: Any, *args: Any) -> Any:
+        each = [_lane((state, args), i) for i in range(len(jax.tree.leaves(state)[0]))]
+        ended = [step(state, shared, *args) for state, args in each]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *ended)
+
+    return steps
 
 
 def _alone(

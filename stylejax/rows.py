@@ -62,7 +62,7 @@ def paint(
     """Every row, as it ends: group by group, `lanes` at once on each device as `sweep` has it, each from coarse to fine.
 
     `watch` sees the rows that run with their `Info`, at each step, and ends the sweep by returning True; what has not ended
-    then is left out. A row is the picture that `transfer` makes with its settings; on the CPU with one lane, bit for bit.
+    then is left out. A row is the picture that `transfer` makes with its settings; on a CPU as one device, bit for bit.
     """
 
     @functools.cache
