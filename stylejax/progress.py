@@ -101,7 +101,7 @@ def sweep_bar(rows: int, steps: int, show: bool = True) -> Iterator[tuple[Callab
         TextColumn("{task.fields[done]} of {task.fields[rows]} rows  {task.fields[now]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TimeRemainingColumn(),
     )
     with Progress(
         *columns, console=Console(stderr=True, highlight=False), disable=not show, refresh_per_second=4
