@@ -63,8 +63,7 @@ class TransferConfig:
     """Layers whose correlations are the style: deeper ones bring larger strokes and shapes; conv1_1:2 counts twice."""
     statistic: Literal["gram", "wasserstein"] = "gram"
     """What of the style's responses is matched. gram: their correlations, as in the paper;
-    wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes,
-    and wants about a sixth of the style weight."""
+    wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
     balance: Literal["relative", "paper", "mean"] = "relative"
     """relative: the weights mean the same for every size, network and style; paper: the equations as printed;
     mean: mean squared errors of responses and of Gram matrices over channels, as other programs have it."""
