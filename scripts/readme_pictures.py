@@ -71,8 +71,8 @@ class Losses:
     """Steps of each."""
 
     def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
-        """The preset has a network of its own, of max pooling, and a style weight for a network of torchvision's scale."""
-        peer = {**common, "vgg": None, "weights": "vgg16", "preset": "neural-style", "style_weight": 3e5}
+        """The preset has a network of its own, of max pooling, and starts from grey."""
+        peer = {**common, "vgg": None, "weights": "vgg16", "preset": "neural-style"}
         yield "default", stylejax.transfer(content, style, **common)
         yield "wasserstein", stylejax.transfer(content, style, statistic="wasserstein", **common)
         yield "squared", stylejax.transfer(content, style, tv="squared", tv_weight=100.0, **common)

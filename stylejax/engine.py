@@ -69,7 +69,7 @@ def engine_at(config: TransferConfig, subject: Subject, vgg: VGG, side: int, mes
     if is_tiled(config, vgg.network, h, w):
         return _tiled(config, subject, vgg, side)
     targets = targets_at(subject.content, subject.styles, vgg, config, side, subject.masks)
-    return Engine(objective, (vgg, targets, loss_weights(config, targets, h * w)), targets.kept)
+    return Engine(objective, (vgg, targets, loss_weights(config, targets, h * w, unit=vgg.unit())), targets.kept)
 
 
 def devices_at(config: TransferConfig, height: int) -> int:
@@ -103,7 +103,8 @@ def _tiled(config: TransferConfig, subject: Subject, vgg: VGG, side: int) -> Eng
     style, guides = style_at(content.shape, styles, vgg, config, side, masks, styled)
     kept, content = kept_at(content, masks, h, w), resize(content, h, w)
     without = Targets({}, style, guides, variations=VARIATIONS[config.tv])
-    weights = loss_weights(config, without, h * w, tiled_squares(vgg, content, layers, parts(content)))
+    squares = tiled_squares(vgg, content, layers, parts(content))
+    weights = loss_weights(config, without, h * w, squares, vgg.unit())
     targets_in = functools.partial(_targets_in, vgg, content, without, layers)
     return Engine(TILED, (vgg, targets_in, kept, weights, parts(content)), kept)
 
@@ -124,5 +125,5 @@ def _sharded(config: TransferConfig, subject: Subject, vgg: VGG, side: int, mesh
     targets = Targets(maps, style, guides, kept, VARIATIONS[config.tv])
     whole = jax.eval_shape(lambda x: encode(x, config.parameterization), content)
     shapes = tuple(leaf.shape for leaf in jax.tree.leaves(whole))
-    weights = loss_weights(config, targets, h * w, squares)
+    weights = loss_weights(config, targets, h * w, squares, vgg.unit())
     return Engine(sharded_objective(mesh, shapes), (vgg, targets, weights), kept, mesh, shapes)

@@ -153,7 +153,8 @@ def _lane_maker(vgg: VGG, first: Row) -> Callable[[Row, int, Any], tuple[Any, Ta
         targets = Targets(responses, grams, guides, kept)
         if image is None:
             image = first_image(row.config, *pictures(row.content, row.styles), h, w)
-        return resize(image, h, w), targets, loss_weights(row.config, jax.tree.map(jnp.asarray, targets), h * w)
+        weights = loss_weights(row.config, jax.tree.map(jnp.asarray, targets), h * w, unit=vgg.unit())
+        return resize(image, h, w), targets, weights
 
     return lane
 

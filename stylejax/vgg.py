@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
 from stylejax.network import Parameters, block, canonical_layer, layer_names, smallest_side
-from stylejax.types import FeatureMap, Features, Image
+from stylejax.types import FeatureMap, Features, Image, Scalar
 from stylejax.winograd import convolve, transform_kernel
 
 Pooling: TypeAlias = Literal["avg", "max"]
@@ -90,6 +90,11 @@ class VGG(nnx.Module):
             setattr(self, name, _convolution(kernel, bias, precision))
             if winograd and kernel.shape[2] * kernel.shape[3] >= WINOGRAD_PAIRS:
                 setattr(self, f"{name}_transformed", nnx.Variable(jnp.asarray(transform_kernel(kernel))))
+
+    def unit(self) -> Scalar:
+        """What the responses are multiplied by to have the scale of Caffe's networks, whose images go from 0 to 255: 255 times
+        the deviation that this one divides by. 57 for torchvision's, 1 for Caffe's."""
+        return 255 * self.std[...].mean()
 
     def __call__(self, image: Image, layers: Iterable[str]) -> Features:
         """The responses of `layers` to one RGB image in [0, 1], by the names that were asked for.

@@ -37,21 +37,28 @@ def neural_style(x, f, p, a):
     return 5 * np.mean((f["conv4_2"] - p["conv4_2"]) ** 2) + 100 * style + 1e-3 * tv
 
 
+def scaled(features, unit):
+    return {name: unit * response for name, response in features.items()}
+
+
 @pytest.mark.parametrize(("name", "formula"), [("gatys2016", gatys2016), ("neural-style", neural_style)])
-def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, generator):
-    parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))
+@pytest.mark.parametrize("std", [np.full(3, 1 / 255), np.array([0.229, 0.224, 0.225])])
+def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, std, generator):
+    """With a network of Caffe's scale, and with one of torchvision's, whose responses count as if it were one of Caffe's."""
+    parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))._replace(std=std.astype(np.float32))
     image, photo = (generator.random((16, 18, 3)) for _ in range(2))
     artwork = generator.random((17, 20, 3))
     config = dataclasses.replace(preset(name), size=18, style_scale=20 / 18)
     vgg = build_vgg(parameters, config.pooling)
+    unit = float(255 * np.mean(parameters.std))
     targets = targets_at(photo.astype(np.float32), [artwork.astype(np.float32)], vgg, config, 18)
     p, a = (oracle.features(x.astype(np.float32), parameters, "max") for x in (photo, artwork))
-    found, slopes = jax.value_and_grad(lambda x: objective(x, vgg, targets, loss_weights(config, targets, 16 * 18))[0])(
-        jnp.asarray(image, jnp.float32)
-    )
+    found, slopes = jax.value_and_grad(
+        lambda x: objective(x, vgg, targets, loss_weights(config, targets, 16 * 18, unit=vgg.unit()))[0]
+    )(jnp.asarray(image, jnp.float32))
 
     def peer(x):
-        return formula(x, oracle.features(x, parameters, "max"), p, a)
+        return formula(x, *(scaled(f, unit) for f in (oracle.features(x, parameters, "max"), p, a)))
 
     np.testing.assert_allclose(found, peer(image), rtol=1e-4)
     for index in ((0, 0, 0), (7, 9, 1), (15, 17, 2)):
