@@ -26,10 +26,11 @@ def loss_weights(
     """α and β of equation 7 by layer, each times the layer's own weight w_l. `squares` is P² over positions and channels, where
     the targets do not have the whole P. `unit` is that of the network's responses.
 
-    `paper`: α · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β · w_l with w_l = 1/L.
-    `mean`: 2α and 4β/N², that is α · mean (F - P)² and β · mean ((G - A) / N)²; of Gaussians, β · W²/N. The total variation is
-    summed over the image, of so many `pixels`. `caffe`: the same of responses times `unit`, so α u² and β u⁴, or β u² of
-    Gaussians: what programs for networks of Caffe mean, with any network.
+    `paper`, with u = `unit`: α u² · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β u⁴ · w_l with
+    w_l = 1/L: the equations of responses at the scale of Caffe's networks, which the paper's was, so that a weight means the
+    same for all files. `mean`: 2α and 4β/N², that is α · mean (F - P)² and β · mean ((G - A) / N)²; of Gaussians, β · W²/N. The
+    total variation is summed over the image, of so many `pixels`. `caffe`: the same of responses times u, so 2α u² and
+    4β u⁴/N², or β u² of Gaussians: what programs for Caffe's networks mean, with any network.
     Deviation, `relative`: both are divided by the loss of an image without any response, Σ_l ½ mean P² and
     Σ_l 1/(4N²) Σ A². Then α and β weigh the relative errors of content and style, and mean the same for every size, network
     and style: these losses grow with the square and the fourth power of the scale of the responses. That of Gaussians is
@@ -42,12 +43,12 @@ def loss_weights(
     own, shares = _own(config, squares, targets), {name: _share(config, targets, name) for name in targets.style}
     match config.balance:
         case "paper":
-            content = {name: alpha * square.weight for name, square in squares.items()}
-            style = {name: beta / len(config.style_layers) for name in targets.style}
+            content = {name: alpha * unit**2 * square.weight for name, square in squares.items()}
+            style = {name: beta * _to_unit(a, unit) / len(config.style_layers) for name, a in targets.style.items()}
         case "mean" | "caffe":
             unit = unit if config.balance == "caffe" else 1.0
             content = {name: 2 * alpha * unit**2 for name in squares}
-            style = {name: beta * _per_channel(a, unit) for name, a in targets.style.items()}
+            style = {name: beta * _per_channel(a) * _to_unit(a, unit) for name, a in targets.style.items()}
             tv = tv * 3 * pixels
         case _:
             contents = _sum(own.content[name] * 0.5 * square.value for name, square in squares.items())
@@ -83,9 +84,14 @@ def _strength(targets: Targets, own: ByLayer, name: str) -> Scalar:
     return _sum(own[other] * _whole(a) for other, a in targets.style.items() if layer_and_region(other)[1] == region)
 
 
-def _per_channel(target: StyleTarget, unit: Scalar | float) -> Scalar | float:
-    """4/N² of a Gram matrix, in such units of the responses."""
-    return unit**2 if isinstance(target, Moments) else 4 / target.shape[0] ** 2 * unit**4
+def _per_channel(target: StyleTarget) -> float:
+    """4/N² of a Gram matrix."""
+    return 1.0 if isinstance(target, Moments) else 4 / target.shape[0] ** 2
+
+
+def _to_unit(target: StyleTarget, unit: Scalar | float) -> Scalar | float:
+    """What the loss of responses becomes when they are multiplied by `unit`, by a factor."""
+    return unit**2 if isinstance(target, Moments) else unit**4
 
 
 def _whole(target: StyleTarget) -> Scalar:

@@ -32,12 +32,14 @@ def normalize(parameters: Parameters, images: Pictures) -> Parameters:
 
     Rectification and average pooling commute with a positive scale: if filter o has the mean m_o, dividing its kernel
     and bias by m_o and multiplying by m_o what the next layer takes from it changes nothing but the scale of the
-    channels. Gatys et al. used weights scaled so (section 2). A filter that never responds keeps its scale.
+    channels. Gatys et al. used weights scaled so (section 2), and images of 0 … 255, as the network does then. A filter that
+    never responds keeps its scale.
 
     Raises `InputError` without images and for one that is too small for the network.
     """
     means = _mean_activations(build_vgg(parameters), images)
-    layers, before = {}, np.ones(3)
+    std = np.full(3, 1 / 255, np.float32)
+    layers, before = {}, std / parameters.std
     for name in layer_names(parameters.network):
         kernel, bias = parameters.layers[name]
         scale = np.where(means[name] > 0, means[name], 1.0)
@@ -45,7 +47,7 @@ def normalize(parameters: Parameters, images: Pictures) -> Parameters:
         layers[name] = Convolution(scaled.astype(np.float32), (bias / scale).astype(np.float32))
         before = scale
     source = f"{parameters.source}; mean activations 1 over {len(images)} images"
-    return parameters._replace(layers=layers, source=source)
+    return parameters._replace(layers=layers, std=std, source=source)
 
 
 def _mean_activations(vgg: VGG, images: Pictures) -> dict[str, np.ndarray]:

@@ -42,6 +42,7 @@ def all_positions(parameters: Parameters, images: list[jnp.ndarray]) -> dict[str
 def test_every_mean_activation_is_one(parameters: Parameters, images: list[jnp.ndarray]):
     normalized = normalize(parameters, images)
     check_parameters(normalized, "normalized")
+    assert float(build_vgg(normalized).unit()) == pytest.approx(1)
     before = all_positions(parameters, images)
     for name, responses in all_positions(normalized, images).items():
         mean = responses.mean(0)

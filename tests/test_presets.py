@@ -68,6 +68,20 @@ def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, std
         np.testing.assert_allclose(slopes[index], slope, rtol=2e-3, atol=1e-5 * np.abs(slopes).max())
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_means_the_same_for_files_of_any_scale(name, photo, artwork):
+    """Without biases, a network that divides by a smaller deviation is the same with larger responses."""
+    losses = []
+    for deviation in (0.225, 1 / 255):
+        parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))._replace(std=np.full(3, deviation, np.float32))
+        config = dataclasses.replace(preset(name), size=32)
+        vgg = build_vgg(parameters, config.pooling)
+        targets = targets_at(photo, [artwork], vgg, config, 32)
+        weights = loss_weights(config, targets, 27 * 32, unit=vgg.unit())
+        losses.append(objective(jnp.asarray(photo[:27, :32]), vgg, targets, weights)[0])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["gatys2016", "neural-style"])
 def test_what_else_these_programs_do(name):
     config = preset(name)
