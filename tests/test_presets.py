@@ -42,10 +42,9 @@ def scaled(features, unit):
 
 
 @pytest.mark.parametrize(("name", "formula"), [("gatys2016", gatys2016), ("neural-style", neural_style)])
-@pytest.mark.parametrize("std", [np.full(3, 1 / 255), np.array([0.229, 0.224, 0.225])])
-def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, std, generator):
-    """With a network of Caffe's scale, and with one of torchvision's, whose responses count as if it were one of Caffe's."""
-    parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))._replace(std=std.astype(np.float32))
+def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, generator):
+    """The responses of this network, of torchvision's scale, count as if it were one of Caffe's."""
+    parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))
     image, photo = (generator.random((16, 18, 3)) for _ in range(2))
     artwork = generator.random((17, 20, 3))
     config = dataclasses.replace(preset(name), size=18, style_scale=20 / 18)
@@ -68,7 +67,7 @@ def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, std
         np.testing.assert_allclose(slopes[index], slope, rtol=2e-3, atol=1e-5 * np.abs(slopes).max())
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["paper", "gatys2016", "neural-style"])
 def test_a_preset_means_the_same_for_files_of_any_scale(name, photo, artwork):
     """Without biases, a network that divides by a smaller deviation is the same with larger responses."""
     losses = []
