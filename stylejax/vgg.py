@@ -36,14 +36,20 @@ BEYOND = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
 
 def average_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
     """The mean of each 2×2 window; an odd last row or column is dropped, as in the authors' code."""
-    h, w, c = x.shape
-    windows = x[: h // 2 * 2, : w // 2 * 2].reshape(h // 2, 2, w // 2, 2, c)
-    return windows.mean((1, 3))
+    return _windows(x).mean((1, 3))
 
 
 def max_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
-    """The largest of each 2×2 window; an odd last row or column is dropped."""
-    return nnx.max_pool(x, (2, 2), (2, 2))
+    """The largest of each 2×2 window; an odd last row or column is dropped.
+
+    Not by XLA's `reduce_window`, which gave wrong rows of large maps in programs for several devices of a CPU (jax 0.10.2).
+    """
+    return _windows(x).max((1, 3))
+
+
+def _windows(x: FeatureMap) -> Float[Array, "h//2 2 w//2 2 c"]:
+    h, w, c = x.shape
+    return x[: h // 2 * 2, : w // 2 * 2].reshape(h // 2, 2, w // 2, 2, c)
 
 
 class Rows(NamedTuple):

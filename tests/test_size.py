@@ -21,6 +21,7 @@ from stylejax.config import TransferConfig
 from stylejax.engine import TILED
 from stylejax.errors import InputError
 from stylejax.lbfgs import lbfgs
+from stylejax.network import random_parameters
 from stylejax.objective import Targets, content_targets, objective, style_targets
 from stylejax.optimize import _advance, minimize
 from stylejax.parameterize import encode
@@ -160,6 +161,12 @@ def check_devices(devices, vgg, generator, size, kind):
 @pytest.mark.parametrize(("size", "kind"), [((128, 33), "pixels"), pytest.param((101, 40), "pyramid", marks=slow)])
 def test_devices_have_the_value_and_the_gradient_of_one(devices, size, kind, narrow_vgg, generator):
     check_devices(devices, narrow_vgg, generator, size, kind)
+
+
+def test_devices_take_the_largest_of_large_maps(generator):
+    """XLA's own maximum over windows was wrong there, from some tens of thousands of numbers on."""
+    vgg = build_vgg(random_parameters("vgg16", 0, (8, 16, 32, 64, 8)), "max")
+    check_devices(2, vgg, generator, (168, 224), "pixels")
 
 
 EIGHT = """
