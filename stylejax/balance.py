@@ -28,9 +28,9 @@ def loss_weights(
 
     `paper`, with u = `unit`: α u² · N·M, which turns the mean of `content_loss` into the sum of equation 1, and β u⁴ · w_l with
     w_l = 1/L: the equations of responses at the scale of Caffe's networks, which the paper's was, so that a weight means the
-    same for all files. `mean`: 2α and 4β/N², that is α · mean (F - P)² and β · mean ((G - A) / N)²; of Gaussians, β · W²/N. The
-    total variation is summed over the image, of so many `pixels`. `caffe`: the same of responses times u, so 2α u² and
-    4β u⁴/N², or β u² of Gaussians: what programs for Caffe's networks mean, with any network.
+    same for all files. `mean`, at that scale too, as the programs were that have it: 2α u² and 4β u⁴/N², that is
+    α · mean (F - P)² and β · mean ((G - A) / N)²; of Gaussians, β u² · W²/N. The total variation is summed over the image, of
+    so many `pixels`.
     Deviation, `relative`: both are divided by the loss of an image without any response, Σ_l ½ mean P² and
     Σ_l 1/(4N²) Σ A². Then α and β weigh the relative errors of content and style, and mean the same for every size, network
     and style: these losses grow with the square and the fourth power of the scale of the responses. That of Gaussians is
@@ -45,8 +45,7 @@ def loss_weights(
         case "paper":
             content = {name: alpha * unit**2 * square.weight for name, square in squares.items()}
             style = {name: beta * _to_unit(a, unit) / len(config.style_layers) for name, a in targets.style.items()}
-        case "mean" | "caffe":
-            unit = unit if config.balance == "caffe" else 1.0
+        case "mean":
             content = {name: 2 * alpha * unit**2 for name in squares}
             style = {name: beta * _per_channel(a) * _to_unit(a, unit) for name, a in targets.style.items()}
             tv = tv * 3 * pixels

@@ -47,7 +47,7 @@ class Sweep:
     style: tuple[str, ...] = ()
     """Pictures whose style is taken on, or a folder of them."""
     preset: tuple[str, ...] = ()
-    """default or paper: where the other settings come from."""
+    """Where the other settings come from, as of stylejax transfer."""
     lanes: int | None = None
     """Rows that run at once on each device; where nothing is said, as many as memory is predicted to hold, on the CPU one,
     which takes as long and less memory."""

@@ -64,10 +64,10 @@ class TransferConfig:
     statistic: Literal["gram", "wasserstein"] = "gram"
     """What of the style's responses is matched. gram: their correlations, as in the paper;
     wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
-    balance: Literal["relative", "paper", "mean", "caffe"] = "relative"
+    balance: Literal["relative", "paper", "mean"] = "relative"
     """relative: the weights mean the same for every size, network and style; paper: the equations as printed;
-    mean: mean squared errors of responses and of Gram matrices over channels, as other programs have it;
-    caffe: the same at the scale of Caffe's networks, as the other programs for these have it."""
+    mean: mean squared errors of responses and of Gram matrices over channels, as other programs have it. The last
+    two count responses at the scale of Caffe's networks."""
     optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
     """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
     parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"

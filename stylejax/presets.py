@@ -19,7 +19,7 @@ PRESETS: dict[str, TransferConfig] = {
         parameterization="pixels",
     ),
     "gatys2016": TransferConfig(
-        scales="1", content_weight=1.0, style_weight=1e3, balance="caffe", pooling="max", parameterization="pixels"
+        scales="1", content_weight=1.0, style_weight=1e3, balance="mean", pooling="max", parameterization="pixels"
     ),
     "neural-style": TransferConfig(
         steps=1000,
@@ -29,7 +29,7 @@ PRESETS: dict[str, TransferConfig] = {
         style_weight=100.0,
         tv_weight=0.255,
         tv="absolute",
-        balance="caffe",
+        balance="mean",
         pooling="max",
         parameterization="pixels",
         learning_rate=0.039,
@@ -41,7 +41,7 @@ style, and β is chosen by looking.
 
 `gatys2016` is the authors' own program in PyTorch, at its first size; `neural-style` is Johnson's in its PyTorch port. Their
 images go from 0 to 255: of the port's weight of total variation, 0.001, that makes 0.255, and of its learning rate of 10 a
-255th. Their other weights are for networks of Caffe's scale, which `caffe` gives to every network.
+255th. Their other weights are for networks of Caffe's scale, which `mean` and `paper` give to every network.
 Deviation: the port starts from the mean colour of ImageNet, not from grey."""
 
 SAID: dict[str, str] = {

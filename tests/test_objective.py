@@ -160,7 +160,7 @@ def test_weights_for_other_layers_are_refused(problem):
         objective(*problem, wrong)
 
 
-@pytest.mark.parametrize("balance", ["relative", "paper", "mean", "caffe"])
+@pytest.mark.parametrize("balance", ["relative", "paper", "mean"])
 def test_a_layer_s_own_weight_multiplies_its_term(balance, problem):
     _, _, targets = problem
     plain = loss_weights(TransferConfig(balance=balance, style_layers=STYLE), targets)

@@ -73,11 +73,8 @@ def test_a_preset_means_the_same_for_files_of_any_scale(name, photo, artwork):
     losses = []
     for deviation in (0.225, 1 / 255):
         parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))._replace(std=np.full(3, deviation, np.float32))
-        config = dataclasses.replace(preset(name), size=32)
-        vgg = build_vgg(parameters, config.pooling)
-        targets = targets_at(photo, [artwork], vgg, config, 32)
-        weights = loss_weights(config, targets, 27 * 32, unit=vgg.unit())
-        losses.append(objective(jnp.asarray(photo[:27, :32]), vgg, targets, weights)[0])
+        vgg = build_vgg(parameters, preset(name).pooling)
+        losses.append(transfer(photo, artwork, vgg=vgg, preset=name, size=32, steps=1).loss)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
