@@ -42,7 +42,7 @@ class Watcher:
         self.picture: Text | None = None
         self.shows = self.wanted.show and shows_colours()
         if self.wanted.show and not self.shows:
-            say("note: --show needs a terminal of 24-bit colour (COLORTERM=truecolor); nothing is shown")
+            say("note: --show needs a terminal of 256 colours or more (TERM=xterm-256color); nothing is shown")
 
     def __call__(self, checkpoint: "Checkpoint") -> None:
         """Between two steps."""

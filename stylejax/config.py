@@ -66,8 +66,8 @@ class TransferConfig:
     wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
     balance: Literal["relative", "paper", "mean"] = "relative"
     """relative: the weights mean the same for every size, network and style; paper: the equations as printed;
-    mean: mean squared errors of responses and of Gram matrices over channels, as other programs have it. The last
-    two count responses at the scale of Caffe's networks."""
+    mean: mean squared errors of responses and of Gram matrices over channels, as other programs have it.
+    The last two count responses at the scale of Caffe's networks."""
     optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
     """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
     parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"

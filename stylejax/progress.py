@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def shows_colours() -> bool:
-    """Whether standard error is a terminal that shows any colour, so that it can show a picture."""
+    """Whether standard error is a terminal of 256 or all colours, so that it can show a picture."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    return console.is_terminal and console.color_system == "truecolor"
+    return console.is_terminal and console.color_system in ("256", "truecolor")
 
 
 def half_blocks(image: Picture, columns: int = 0, rows: int = 0) -> "Text":

@@ -15,7 +15,7 @@ from stylejax.cli import main
 from stylejax.cli_watch import Watcher
 from stylejax.errors import InputError
 from stylejax.film import FRAMES, PER_SECOND, STILL, Film, check_film
-from stylejax.progress import half_blocks
+from stylejax.progress import half_blocks, shows_colours
 
 RUN = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "narrow.h5"]
 RUN += [
@@ -148,7 +148,19 @@ def test_characters_show_a_picture(generator):
 def test_without_a_terminal_nothing_is_shown_and_said_so(studio, capsys):
     assert main([*RUN, "--show"]) == 0
     said = capsys.readouterr().err
-    assert said.count("--show needs a terminal of 24-bit colour") == 1 and "▀" not in said
+    assert said.count("--show needs a terminal of 256 colours") == 1 and "▀" not in said
+
+
+def test_a_terminal_shows_pictures_in_256_colours_or_more(monkeypatch):
+    for name in ("COLORTERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for term, shown in (("xterm-256color", True), ("xterm", False), ("dumb", False)):
+        monkeypatch.setenv("TERM", term)
+        assert shows_colours() is shown
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("TERM", "xterm")
+    assert shows_colours()
 
 
 def test_a_terminal_shows_the_picture(studio, monkeypatch, capsys):
