@@ -1,14 +1,17 @@
 """How much each loss counts: the weights of equation 7, by layer, for the targets of one scale."""
 
+import functools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from stylejax.config import TransferConfig, layer_name, layer_weight
 from stylejax.gaussian import Moments
 from stylejax.losses import Mean
-from stylejax.objective import StyleTarget, Targets, Terms, layer_and_region, style_error
+from stylejax.objective import Guides, StyleTarget, StyleTargets, Targets, Terms, layer_and_region, style_error
 from stylejax.types import ByLayer, Scalar
 
 GAUSSIAN = 6
@@ -37,25 +40,45 @@ def loss_weights(
     divided by `GAUSSIAN` besides. Of several regions, each has β times the part of the picture that it is of: a style is as
     strong in a small region as in a large one.
     """
-    alpha, beta, tv = (jnp.float32(w) for w in (config.content_weight, config.style_weight, config.tv_weight))
-    if squares is None:
-        squares = {name: Mean(jnp.sum(p**2), jnp.asarray(p.size, p.dtype)) for name, p in targets.content.items()}
-    own, shares = _own(config, squares, targets), {name: _share(config, targets, name) for name in targets.style}
-    match config.balance:
+    layers = max(1, len(config.style_layers)) if config.balance == "paper" else 1
+    given = config.content_weight, config.style_weight / layers, config.tv_weight
+    measured = targets.content if squares is None else squares
+    shares = {name: _share(config, name) for name in targets.style}
+    own = _own(config, measured, targets)
+    numbers = jax.tree.map(np.float32, (given, own, shares, pixels))
+    return _weights(config.balance, *numbers, measured, targets.style, targets.guides, unit)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _weights(
+    balance: str,
+    given: tuple[Scalar, Scalar, Scalar],
+    own: Terms,
+    shares: ByLayer,
+    pixels: Scalar,
+    measured: Mapping[str, Any],
+    style: StyleTargets,
+    guides: Guides,
+    unit: Scalar,
+) -> Terms:
+    """One program: fifty small ones took a second of every start."""
+    alpha, beta, tv = given
+    squares = {name: _square(p) for name, p in measured.items()}
+    match balance:
         case "paper":
-            content = {name: alpha * unit**2 * square.weight for name, square in squares.items()}
-            style = {name: beta * _to_unit(a, unit) / len(config.style_layers) for name, a in targets.style.items()}
+            by_content = {name: alpha * unit**2 * square.weight for name, square in squares.items()}
+            by_style = {name: beta * _to_unit(a, unit) for name, a in style.items()}
         case "mean":
-            content = {name: 2 * alpha * unit**2 for name in squares}
-            style = {name: beta * _per_channel(a) * _to_unit(a, unit) for name, a in targets.style.items()}
+            by_content = {name: 2 * alpha * unit**2 for name in squares}
+            by_style = {name: beta * _per_channel(a) * _to_unit(a, unit) for name, a in style.items()}
             tv = tv * 3 * pixels
         case _:
             contents = _sum(own.content[name] * 0.5 * square.value for name, square in squares.items())
-            content = {name: alpha / contents for name in squares}
-            style = {name: beta / _strength(targets, own.style, name) for name in targets.style}
-    content = {name: own.content[name] * weight for name, weight in content.items()}
-    style = {name: own.style[name] * shares[name] * weight for name, weight in style.items()}
-    return Terms(content, style, tv)
+            by_content = {name: alpha / contents for name in squares}
+            by_style = {name: beta / _strength(style, own.style, name) for name in style}
+    by_content = {name: own.content[name] * weight for name, weight in by_content.items()}
+    by_style = {name: own.style[name] * shares[name] * _area(guides.get(name)) * w for name, w in by_style.items()}
+    return Terms(by_content, by_style, tv)
 
 
 def _own(config: TransferConfig, content: Iterable[str], targets: Targets) -> Terms:
@@ -68,19 +91,27 @@ def _own(config: TransferConfig, content: Iterable[str], targets: Targets) -> Te
     return Terms({name: of_content.get(name, 1.0) for name in content}, style, 1.0)
 
 
-def _share(config: TransferConfig, targets: Targets, name: str) -> Scalar | float:
-    """How much the region of an entry counts: the part of the picture that it is of, times the weight of its style over the
-    mean of the weights."""
-    region, guide = layer_and_region(name)[1], targets.guides.get(name)
+def _share(config: TransferConfig, name: str) -> float:
+    """The weight of the style of an entry's region over the mean of the weights."""
+    region = layer_and_region(name)[1]
     weights = config.style_weights if region else ()
-    weight = weights[int(region) - 1] * len(weights) / sum(weights) if weights else 1.0
-    return weight if guide is None else weight * guide.mean()
+    return weights[int(region) - 1] * len(weights) / sum(weights) if weights else 1.0
 
 
-def _strength(targets: Targets, own: ByLayer, name: str) -> Scalar:
+def _area(guide: Any) -> Scalar | float:
+    """The part of the picture that a region is of."""
+    return 1.0 if guide is None else guide.mean()
+
+
+def _square(p: Any) -> Mean:
+    """P² over positions and channels, where it is not yet measured."""
+    return p if isinstance(p, Mean) else Mean(jnp.sum(p**2), jnp.float32(p.size))
+
+
+def _strength(style: StyleTargets, own: ByLayer, name: str) -> Scalar:
     """The loss of an image without any response in the region of an entry."""
     region = layer_and_region(name)[1]
-    return _sum(own[other] * _whole(a) for other, a in targets.style.items() if layer_and_region(other)[1] == region)
+    return _sum(own[other] * _whole(a) for other, a in style.items() if layer_and_region(other)[1] == region)
 
 
 def _per_channel(target: StyleTarget) -> float:
