@@ -140,7 +140,12 @@ class TransferConfig:
         return tuple(dict.fromkeys((*sides, self.size)))
 
     def schedule(self) -> tuple[tuple[int, int], ...]:
-        """(longest side, steps) of each scale. A scale gets 3/4 of the steps of the one before, for it costs more."""
+        """(longest side, steps) of each scale. A scale gets 3/4 of the steps of the one before, for it costs more.
+
+        For one pair of pictures at 512 pixels, at equal cost, 1/2, 3/4, 1 and 3/2 left losses of 0.67, 0.64, 0.63 and 0.62:
+        fine scales bring the loss down, but 3/2 left out a large shape. For another at 1024, 3/4 and 1 left 0.71, alike to
+        the eye.
+        """
         ladder = self.ladder()[-self.steps :]
         shares = [0.75**i for i in range(len(ladder))]
         # Each scale has one step for certain; the others are shared out.
@@ -176,7 +181,8 @@ LARGEST = 10**9
 COARSEST = 96
 """`--scales auto` doubles, and starts no smaller: below it the deepest layer has hardly any positions left. At 512² and in
 500 steps, scales an octave apart left a loss 13 and 10 % lower than half octaves, whose last scale had fewer steps; and each
-scale is a program to compile."""
+scale is a program to compile. At 1024², without the scale of 128 the loss was 4 % lower at equal cost, and a far tower stood
+that the style else took: fewer scales keep more of the content."""
 
 
 def layer_name(entry: str) -> str:
