@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stylejax.config import TransferConfig, layer_name, layer_weight
+from stylejax.config import TransferConfig
 from stylejax.gaussian import Moments
 from stylejax.losses import Mean
 from stylejax.objective import Guides, StyleTarget, StyleTargets, Targets, Terms, layer_and_region, style_error
+from stylejax.settings import layer_name, layer_weight
 from stylejax.types import ByLayer, Scalar
 
 GAUSSIAN = 6

@@ -2,21 +2,25 @@
 
 import dataclasses
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from stylejax.config import TransferConfig, layer_name
+from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.network import canonical_layer, smallest_side
 from stylejax.plan import planned
 from stylejax.regions import Masks, check_covered, check_masks, parts, regions, style_of
 from stylejax.resizing import Picture, resize_mask
 from stylejax.scales import content_size, layers_of, scales_of, style_size
+from stylejax.settings import layer_name
 
 
 def check_image(image: Any, role: str) -> Picture:
     """An array (h, w, 3) of finite numbers in float32; anything else raises `InputError`."""
+    if isinstance(image, str | PathLike):
+        raise InputError(f"the {role} image is a name, {str(image)!r}; give what stylejax.read_image makes of it")
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[-1] != 3 or array.dtype.kind not in "fiu":
         raise InputError(
@@ -24,7 +28,9 @@ def check_image(image: Any, role: str) -> Picture:
         )
     if array.dtype.kind in "iu":
         raise InputError(f"the {role} image holds integers; divide it by 255 (or 65535) so that it is in [0, 1]")
-    if not np.isfinite(array).all() or array.min() < -0.5 or array.max() > 1.5:
+    if not np.isfinite(array).all():
+        raise InputError(f"the {role} image has values that are not finite; give it numbers in [0, 1] everywhere")
+    if array.min() < -0.5 or array.max() > 1.5:
         raise InputError(f"the {role} image has values outside [0, 1]; divide it by its full intensity")
     return array.astype(np.float32, copy=False)
 

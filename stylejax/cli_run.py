@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from stylejax.cli_files import Files, Inputs, places, read_inputs, write_somewhere
 from stylejax.cli_words import say
-from stylejax.config import TransferConfig, option, part
+from stylejax.config import TransferConfig, part
+from stylejax.settings import option
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, fields, replace
-from typing import Literal, get_args, get_origin
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
-from stylejax.errors import InputError, did_you_mean
+from stylejax.errors import InputError
+from stylejax.settings import check, check_kind, check_known, layer_name, layer_weight, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +94,9 @@ class TransferConfig:
 
     def __post_init__(self) -> None:
         """Raises `InputError` for a value that no run can have."""
-        _check_numbers(self)
         for field in fields(self):
-            if get_origin(field.type) is Literal:
-                _check_choice(field, getattr(self, field.name))
+            check_kind(field, getattr(self, field.name))
+        _check_numbers(self)
         for kind in ("content", "style"):
             unused = getattr(self, f"{kind}_weight") == 0
             _check_layers(f"{kind}_layers", getattr(self, f"{kind}_layers"), unused)
@@ -118,11 +118,11 @@ class TransferConfig:
         names, _, given = zip(*(part.strip().partition(":") for part in self.init.split("+")), strict=True)
         if not set(names) <= set(FIRST_IMAGES):
             return {}
-        shares = [_number(share) if share else None for share in given]
+        shares = [number(share) if share else None for share in given]
         rest, open_ = 1 - sum(share for share in shares if share is not None), shares.count(None)
         shares = [rest / open_ if share is None else share for share in shares]
         ok = len(set(names)) == len(names) and all(share > 0 for share in shares) and abs(sum(shares) - 1) < 1e-6
-        _check("init", self.init, ok, "different first images with shares that make 1, such as content+noise:0.3")
+        check("init", self.init, ok, "different first images with shares that make 1, such as content+noise:0.3")
         return dict(zip(names, shares, strict=True))
 
     def ladder(self) -> tuple[int, ...]:
@@ -136,7 +136,7 @@ class TransferConfig:
         sides = [int(part) for part in parts if part.isdecimal() and len(part) < 10 and int(part) > 0]
         rising = all(a < b for a, b in zip(sides, sides[1:], strict=False))
         ok = len(sides) == len(parts) and rising and sides[-1] <= self.size
-        _check("scales", self.scales, ok, f"auto, 1, or rising sizes up to the size {self.size}, such as 128,256")
+        check("scales", self.scales, ok, f"auto, 1, or rising sizes up to the size {self.size}, such as 128,256")
         return tuple(dict.fromkeys((*sides, self.size)))
 
     def schedule(self) -> tuple[tuple[int, int], ...]:
@@ -168,6 +168,12 @@ def files_of(config: TransferConfig) -> dict[str, tuple[str, ...]]:
     }
 
 
+def with_options(config: TransferConfig, options: Mapping[str, Any]) -> TransferConfig:
+    """The config with other values. Raises `InputError` for what it does not have, or can not be."""
+    check_known(options, (field.name for field in fields(config)))
+    return replace(config, **options)
+
+
 def with_files(config: TransferConfig, files: Mapping[str, Sequence[str]]) -> TransferConfig:
     """The config with other names for these pictures."""
     values = {name: tuple(paths) for name, paths in files.items() if paths}
@@ -185,69 +191,36 @@ scale is a program to compile. At 1024², without the scale of 128 the loss was 
 that the style else took: fewer scales keep more of the content."""
 
 
-def layer_name(entry: str) -> str:
-    """`conv1_1` of `conv1_1:0.5`."""
-    return entry.partition(":")[0]
-
-
-def layer_weight(entry: str) -> float:
-    """0.5 of `conv1_1:0.5`, and 1 where nothing is said; not a number where what is said is none."""
-    _, colon, weight = entry.partition(":")
-    return _number(weight) if colon else 1.0
-
-
-def option(name: str) -> str:
-    """The option of a field, as it is typed."""
-    return "--" + name.replace("_", "-")
-
-
 def part(name: str, value: str) -> int | None:
     """`tile` or `shard` as a number; 0 for off, None for auto. Raises `InputError` for what is neither."""
     ok = value in ("off", "auto") or value.isdecimal() and len(value) < 10 and int(value) > 0
-    _check(name, value, ok, "off, auto, or a whole number above 0")
+    check(name, value, ok, "off, auto, or a whole number above 0")
     return {"off": 0, "auto": None}[value] if value in ("off", "auto") else int(value)
-
-
-def _check(name: str, value: object, ok: bool, expected: str) -> None:
-    if not ok:
-        raise InputError(f"{option(name)} is {value!r}; it should be {expected}")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _check_choice(field: Field, value: object) -> None:
-    choices = get_args(field.type)
-    _check(field.name, value, value in choices, f"one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
 
 
 def _check_numbers(config: TransferConfig) -> None:
     for name in ("content_weight", "style_weight", "tv_weight"):
         value = getattr(config, name)
-        _check(name, value, 0 <= value < math.inf, "a number of 0 or more")
+        check(name, value, 0 <= value < math.inf, "a number of 0 or more")
     for name in ("size", "steps", "history"):
         value = getattr(config, name)
-        _check(name, value, 1 <= value <= LARGEST, f"a whole number from 1 to {LARGEST}")
-    _check("seed", config.seed, 0 <= config.seed < 2**63, "a whole number from 0 to 2^63 - 1")
-    _check("learning_rate", config.learning_rate, 0 < config.learning_rate < math.inf, "a number above 0")
-    _check("average", config.average, 0 <= config.average < 1, "a number from 0 to below 1, such as 0.99")
-    _check("bits", config.bits, config.bits in (8, 16), "8 or 16")
+        check(name, value, 1 <= value <= LARGEST, f"a whole number from 1 to {LARGEST}")
+    check("seed", config.seed, 0 <= config.seed < 2**63, "a whole number from 0 to 2^63 - 1")
+    check("learning_rate", config.learning_rate, 0 < config.learning_rate < math.inf, "a number above 0")
+    check("average", config.average, 0 <= config.average < 1, "a number from 0 to below 1, such as 0.99")
+    check("bits", config.bits, config.bits in (8, 16), "8 or 16")
     scales = config.style_scale if isinstance(config.style_scale, tuple) else (config.style_scale,)
     ok = len(scales) > 0 and all(0 < scale < math.inf for scale in scales)
-    _check("style_scale", config.style_scale, ok, "a number above 0, or one for each style")
+    check("style_scale", config.style_scale, ok, "a number above 0, or one for each style")
     ok = not config.style_weights or _can_be_weights(config.style_weights)
-    _check("style_weights", config.style_weights, ok, "numbers of 0 or more, and not all 0")
+    check("style_weights", config.style_weights, ok, "numbers of 0 or more, and not all 0")
 
 
 def _check_layers(name: str, layers: Sequence[str], unused: bool) -> None:
     ok = (len(layers) > 0 or unused) and len(set(map(layer_name, layers))) == len(layers)
-    _check(name, layers, ok, "one or more different layers")
+    check(name, layers, ok, "one or more different layers")
     ok = unused or _can_be_weights([layer_weight(layer) for layer in layers])
-    _check(name, ",".join(layers), ok, "names, each with :WEIGHT or without, of 0 or more, not all 0")
+    check(name, ",".join(layers), ok, "names, each with :WEIGHT or without, of 0 or more, not all 0")
 
 
 def _can_be_weights(weights: Sequence[float]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from stylejax.balance import loss_weights
-from stylejax.config import TransferConfig, layer_name, part
+from stylejax.config import TransferConfig, part
 from stylejax.minimizer import Function, Minimizer, OnHost
 from stylejax.network import smallest_side
 from stylejax.objective import Kept, Statistic, StyleTargets, Targets, objective, shown
@@ -20,6 +20,7 @@ from stylejax.parameterize import Encoded, encode
 from stylejax.regions import Masks
 from stylejax.resizing import Picture, resize
 from stylejax.scales import VARIATIONS, content_size, kept_at, layers_of, responses, style_at, targets_at
+from stylejax.settings import layer_name
 from stylejax.shards import gathered, padded, placed, sharded_content, sharded_objective, sharded_styles, spread
 from stylejax.tiles import cut, cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
 from stylejax.vgg import VGG

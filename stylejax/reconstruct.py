@@ -4,14 +4,13 @@ Both are `transfer` with a weight of zero (the paper's Figure 1): content alone 
 style alone gives a texture.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from stylejax.config import TransferConfig
+from stylejax.config import TransferConfig, with_options
 from stylejax.resizing import Picture
 from stylejax.transfer import Callback, Result, transfer
 from stylejax.vgg import VGG
@@ -33,7 +32,7 @@ def reconstruct_content(
     `options` are fields of `TransferConfig`. Raises `InputError` as `transfer` does.
     """
     options = {"scales": content_scales(options.get("size", CONTENT.size))} | options
-    config = dataclasses.replace(CONTENT, content_layers=(layer,), **options)
+    config = with_options(CONTENT, {"content_layers": (layer,)} | options)
     return transfer(image, vgg=vgg, config=config, callback=callback)
 
 
@@ -58,7 +57,7 @@ def reconstruct_style(
     a `vgg` that is given must have that padding itself.
     """
     padding = "circular" if seamless else "zeros"
-    config = dataclasses.replace(STYLE, style_layers=tuple(layers), **({"padding": padding} | options))
+    config = with_options(STYLE, {"style_layers": tuple(layers), "padding": padding} | options)
     return transfer(image, image, vgg=vgg, config=config, callback=callback)
 
 

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from stylejax.checkpoint import parameters_hash
-from stylejax.config import TransferConfig, option, with_files
+from stylejax.config import TransferConfig, with_files
 from stylejax.download import weights_folder
 from stylejax.errors import InputError
 from stylejax.images import FORMATS, MAX_BYTES, Pixels
 from stylejax.manifest import Manifest, pixels_hash
 from stylejax.recipe import File, Recipe, file_of
+from stylejax.settings import option
 from stylejax.sources import resolve
 
 LOSSY = ("JPEG", "WEBP")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from stylejax.config import TransferConfig, layer_name
+from stylejax.config import TransferConfig
 from stylejax.images import read_image
 from stylejax.losses import absolute_variations, isotropic_variations, variations
 from stylejax.network import smallest_side
@@ -26,6 +26,7 @@ from stylejax.objective import (
 )
 from stylejax.regions import Masks, guides, parts, regions, style_of
 from stylejax.resizing import Picture, fit, resize, resize_mask
+from stylejax.settings import layer_name
 from stylejax.types import Features
 from stylejax.vgg import VGG
 

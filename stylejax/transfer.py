@@ -1,6 +1,5 @@
 """Style transfer: the content of one image with the style of others, from coarse to fine."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from jax.typing import ArrayLike
 from stylejax import colours
 from stylejax.adam import adam
 from stylejax.checks import check_image, check_run
-from stylejax.config import TransferConfig, part
+from stylejax.config import TransferConfig, part, with_options
 from stylejax.engine import Engine, Subject, engine_at
 from stylejax.errors import InputError
 from stylejax.lbfgs import lbfgs, lbfgs_zoom
@@ -91,8 +90,9 @@ def transfer(
     the devices of `shard` along an axis "rows": jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,)).
     Raises `InputError` for input that can not work, before the work.
     """
-    config = dataclasses.replace(config or preset(options.pop("preset", "default")), **options)
-    styles = [check_image(s, "style") for s in (style if isinstance(style, Sequence) else [style])]
+    config = with_options(config or preset(options.pop("preset", "default")), options)
+    given = [style] if isinstance(style, str) or not isinstance(style, Sequence) else style
+    styles = [check_image(s, "style") for s in given]
     content = check_image(content, "content")
     if vgg is None:
         vgg = vgg_of(config, resolve(config.weights, config.seed)[0])

@@ -6,14 +6,17 @@ import subprocess
 import sys
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stylejax import config as config_module
-from stylejax.config import COARSEST, TransferConfig, option
+from stylejax.config import COARSEST, TransferConfig, with_options
 from stylejax.errors import InputError, did_you_mean
 from stylejax.presets import PRESETS, preset
+from stylejax.settings import check_kind, option
 
 
 @st.composite
@@ -181,6 +184,48 @@ def test_an_unknown_preset_is_refused_with_a_hint():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_valid_and_can_be_changed(name: str):
     assert dataclasses.replace(preset(name), size=100).size == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("steps", 2.5, "--steps is 2.5; it should be a whole number"),
+        ("steps", True, "--steps is True; it should be a whole number"),
+        ("size", "40", "--size is '40'; it should be a whole number"),
+        ("style_weight", "3", "--style-weight is '3'; it should be a number"),
+        ("style_weight", None, "--style-weight is None; it should be a number"),
+        ("remat", 1, "--remat is 1; it should be True or False"),
+        ("tile", 16, "--tile is 16; it should be text"),
+        ("style_layers", "conv1_1", "--style-layers is 'conv1_1'; it should be a tuple, each text"),
+        ("style_scale", "1", "--style-scale is '1'; it should be a number or a tuple, each a number"),
+        ("style_weights", (1, "2"), "--style-weights is (1, '2'); it should be a tuple, each a number"),
+        ("pooling", 3, "--pooling is 3; it should be one of avg, max"),
+    ],
+)
+def test_python_is_told_what_kind_of_value_a_setting_has(name: str, value: Any, said: str):
+    """The tests' own checker of types is before `TransferConfig` and says it in its way."""
+    with pytest.raises(InputError) as refused:
+        check_kind(TransferConfig.__dataclass_fields__[name], value)
+    assert str(refused.value) == said
+
+
+def test_a_config_looks_at_the_kinds_of_its_values():
+    code = "import stylejax.config as c\ntry: c.TransferConfig(tile=16)\nexcept c.InputError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "--tile is 16; it should be text\n"
+
+
+def test_numbers_of_any_library_will_do():
+    known = TransferConfig.__dataclass_fields__
+    for name, value in (("steps", np.int64(3)), ("style_weight", np.float32(7)), ("style_scale", (1, np.float64(2)))):
+        check_kind(known[name], value)
+    check_kind(known["content_weight"], jnp.float32(2))
+    check_kind(known["style_weights"], [1, 2])
+
+
+def test_an_unknown_setting_is_told_the_nearest():
+    with pytest.raises(InputError, match=r"there is no setting 'stile_weight' \(did you mean 'style_weight'\?\): see"):
+        with_options(TransferConfig(), {"stile_weight": 3})
 
 
 def test_a_config_is_a_value():

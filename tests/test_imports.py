@@ -9,7 +9,7 @@ import stylejax
 
 PACKAGE = Path(stylejax.__file__).parent
 LEVELS = (
-    ("types", "errors", "config", "presets"),
+    ("types", "errors", "settings", "config", "presets"),
     (
         "files",
         "resizing",

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import stylejax
 from stylejax.checkpoint import save_parameters
+from stylejax.checks import check_image
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.resizing import resize
@@ -200,12 +202,21 @@ def test_what_can_not_work_is_refused_before_the_work(change, message, narrow_vg
         (np.zeros((40, 40), np.float32), r"content image is an array \(40, 40\) of float32; it should be \(h, w, 3\)"),
         (np.zeros((40, 40, 3), np.uint8), "holds integers; divide it by 255"),
         (np.full((40, 40, 3), 200.0), r"values outside \[0, 1\]"),
-        (np.full((40, 40, 3), np.nan), r"values outside \[0, 1\]"),
+        (np.full((40, 40, 3), np.nan), "values that are not finite"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(image, message, narrow_vgg, artwork):
     with pytest.raises(InputError, match=message):
         transfer(image, artwork, vgg=narrow_vgg)
+
+
+def test_the_name_of_a_picture_is_refused_with_what_to_do():
+    for name in ("photo.jpg", Path("photo.jpg")):
+        with pytest.raises(InputError) as refused:
+            check_image(name, "content")
+        assert (
+            str(refused.value) == "the content image is a name, 'photo.jpg'; give what stylejax.read_image makes of it"
+        )
 
 
 def test_a_black_picture_does_not_break_the_weights(narrow_vgg, artwork):
