@@ -80,6 +80,28 @@ class Losses:
         yield "neural-style", stylejax.transfer(content, style, **peer)
 
 
+@dataclass(frozen=True)
+class Ways:
+    """One photograph painted in other ways: with a style of half the size, with two styles from coarse to fine, from noise, as
+    waves of all lengths, and as the mean of Adam's steps."""
+
+    out: Path = DOCS / "ways.jpg"
+    """The file to write."""
+    size: int = 256
+    """Longest side of each picture."""
+    steps: int = 150
+    """Steps of each."""
+
+    def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+        """The two styles are the painting with red and blue exchanged, and the painting."""
+        both = [style[..., ::-1], style]
+        yield "half the size", stylejax.transfer(content, style, style_scale=0.5, **common)
+        yield "one after the other", stylejax.transfer(content, both, style_per_scale=True, **common)
+        yield "noise", stylejax.transfer(content, style, init="noise", **common)
+        yield "fourier", stylejax.transfer(content, style, parameterization="fourier", **common)
+        yield "adam", stylejax.transfer(content, style, optimizer="adam", average=0.95, **common)
+
+
 def ellipse(height: int, width: int) -> np.ndarray:
     """A mask with a soft edge around the tower of the demo's photograph."""
     y, x = np.mgrid[:height, :width] / np.array([height, width]).reshape(2, 1, 1)
@@ -87,7 +109,7 @@ def ellipse(height: int, width: int) -> np.ndarray:
     return np.clip((1 - distance) / 0.2, 0, 1)
 
 
-def main(row: StyleWeight | Controls | Losses) -> None:
+def main(row: StyleWeight | Controls | Losses | Ways) -> None:
     """The pictures of a row, side by side."""
     vgg = stylejax.build_vgg(stylejax.resolve("vgg16")[0])
     content, style = stylejax.read_image(photograph()), stylejax.paint()
@@ -100,4 +122,4 @@ def main(row: StyleWeight | Controls | Losses) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(StyleWeight | Controls | Losses))
+    main(tyro.cli(StyleWeight | Controls | Losses | Ways))

@@ -37,12 +37,43 @@ def neural_style(x, f, p, a):
     return 5 * np.mean((f["conv4_2"] - p["conv4_2"]) ** 2) + 100 * style + 1e-3 * tv
 
 
+def paper(x, f, p, a):
+    """Equations 1, 3, 4, 5 and 7 as printed, with α = 1 and β = 10⁵; a style of another size has an M of its own."""
+    content = np.sum((f["conv4_2"] - p["conv4_2"]) ** 2) / 2
+    style = 0.0
+    for name in LAYERS:
+        n, m, k = f[name].shape[2], f[name][..., 0].size, a[name][..., 0].size
+        style += np.sum((oracle.gram(f[name]) / m - oracle.gram(a[name]) / k) ** 2) / (4 * n**2) / 5
+    return content + 1e5 * style
+
+
+def relative(x, f, p, a):
+    """Errors over what they are of an image without responses, 100 times as much of the style."""
+    error, whole = 0.0, 0.0
+    for name in LAYERS:
+        n, g, h = f[name].shape[2], oracle.gram(f[name]), oracle.gram(a[name]) / a[name][..., 0].size
+        error += np.sum((g / f[name][..., 0].size - h) ** 2) / n**2
+        whole += np.sum(h**2) / n**2
+    return np.sum((f["conv4_2"] - p["conv4_2"]) ** 2) / np.sum(p["conv4_2"] ** 2) + 100 * error / whole
+
+
+FORMULAS = {
+    "default": relative,
+    "fast": relative,
+    "quality": relative,
+    "print": relative,
+    "paper": paper,
+    "gatys2016": gatys2016,
+    "neural-style": neural_style,
+}
+
+
 def scaled(features, unit):
     return {name: unit * response for name, response in features.items()}
 
 
-@pytest.mark.parametrize(("name", "formula"), [("gatys2016", gatys2016), ("neural-style", neural_style)])
-def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, generator):
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_its_formula_in_value_and_gradient(name, generator):
     """The responses of this network, of torchvision's scale, count as if it were one of Caffe's."""
     parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))
     image, photo = (generator.random((16, 18, 3)) for _ in range(2))
@@ -51,13 +82,14 @@ def test_a_preset_is_the_published_loss_in_value_and_gradient(name, formula, gen
     vgg = build_vgg(parameters, config.pooling)
     unit = float(255 * np.mean(parameters.std))
     targets = targets_at(photo.astype(np.float32), [artwork.astype(np.float32)], vgg, config, 18)
-    p, a = (oracle.features(x.astype(np.float32), parameters, "max") for x in (photo, artwork))
+    p, a = (oracle.features(x.astype(np.float32), parameters, config.pooling) for x in (photo, artwork))
     found, slopes = jax.value_and_grad(
         lambda x: objective(x, vgg, targets, loss_weights(config, targets, 16 * 18, unit=vgg.unit()))[0]
     )(jnp.asarray(image, jnp.float32))
 
     def peer(x):
-        return formula(x, *(scaled(f, unit) for f in (oracle.features(x, parameters, "max"), p, a)))
+        responses = oracle.features(x, parameters, config.pooling)
+        return FORMULAS[name](x, *(scaled(f, unit) for f in (responses, p, a)))
 
     np.testing.assert_allclose(found, peer(image), rtol=1e-4)
     for index in ((0, 0, 0), (7, 9, 1), (15, 17, 2)):
