@@ -4,9 +4,9 @@ A lane is one minimization: its own start, state and arguments, stacked along th
 network, is never stacked: kernels with an axis of lanes would make convolutions of as many groups. A lane that has converged,
 or whose values are not finite, computes what the others do, and changes nothing of theirs.
 
-XLA rounds otherwise where there is a batch or several devices, and L-BFGS makes a hundred times as much of a difference every
-ten steps. So on a CPU as one device, where a batch gains little, lanes are written out one after the other in their program:
-there each is the single run, bit for bit.
+XLA rounds otherwise where there is a batch, several devices, or another program, and L-BFGS makes a hundred times as much of a
+difference every ten steps. So on a CPU as one device, where a batch gains nothing, lanes take their steps in turn, by the
+program of a single run: there each is that run, bit for bit.
 """
 
 import functools
@@ -14,13 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from stylejax.curvature import Params
 from stylejax.minimizer import Function, Info, Minimizer
-from stylejax.optimize import Run, chunk_length, minimize, noted
+from stylejax.optimize import Run, advance, begin, chunk_length, noted
 
 AXIS = "lanes"
 """The one axis of a mesh that lanes are spread over."""
@@ -58,8 +57,9 @@ def minimize_lanes(
     """
     count, devices = len(params), mesh.size if mesh else 1
     width = width or -(-count // devices) * devices
-    if width == 1:
-        return [_alone(fn, minimizer, params[0], placed((shared, *args[0]), mesh, ALIKE), steps, callback)]
+    if width == 1 or (mesh is None and jax.default_backend() == "cpu"):
+        each = [placed((shared, *own), mesh, ALIKE) for own in args]
+        return _in_turn(fn, minimizer, params, each, steps, callback)
     filled = [*range(count), *[0] * (width - count)]
     each = placed(stack([(params[i], args[i]) for i in filled]), mesh, SPREAD)
     state, each, shared = _init(minimizer, mesh, each[0]), each[1], placed(shared, mesh, ALIKE)
@@ -102,9 +102,7 @@ def _advance(
     fn: Function, minimizer: Minimizer, length: int, mesh: Mesh | None, state: Any, shared: Any, args: tuple
 ) -> tuple[Any, Info]:
     def here(state: Any, shared: Any, args: tuple) -> tuple[Any, Info]:
-        step = functools.partial(minimizer.step, fn)
-        exact = mesh is None and jax.default_backend() == "cpu"
-        step = _written_out(step) if exact else jax.vmap(step, (0, None, *(0 for _ in args)))
+        step = jax.vmap(functools.partial(minimizer.step, fn), (0, None, *(0 for _ in args)))
         if length == 1:
             return step(state, shared, *args)
         return jax.lax.scan(lambda s, _: step(s, shared, *args), state, length=length)
@@ -112,27 +110,28 @@ def _advance(
     return _over(mesh, here, (SPREAD, ALIKE, SPREAD), (SPREAD, SPREAD if length == 1 else LATER))(state, shared, args)
 
 
-def _written_out(step: Callable) -> Callable:
-    """What `vmap` makes of `step` over the lanes of the state and the arguments, as one `step` after another."""
-
-    def steps(state: Any, shared: Any, *args: Any) -> Any:
-        each = [_lane((state, args), i) for i in range(len(jax.tree.leaves(state)[0]))]
-        ended = [step(state, shared, *args) for state, args in each]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *ended)
-
-    return steps
-
-
-def _alone(
-    fn: Function, minimizer: Minimizer, params: Params, args: tuple, steps: int, callback: Callable | None
-) -> Lane:
-    """One lane is `minimize` itself: a program with an axis of one lane would copy the memory of L-BFGS at every step."""
-    try:
-        told = (lambda info: callback([info])) if callback else None
-        found = minimize(fn, minimizer, params, args, steps, told)
-    except FloatingPointError:
-        return Lane(params, float("inf"), None, steps)
-    return Lane(found.params, found.value, found.aux, found.evaluations)
+def _in_turn(
+    fn: Function,
+    minimizer: Minimizer,
+    params: Sequence[Params],
+    args: Sequence[tuple],
+    steps: int,
+    callback: Callable[[list[Info]], bool | None] | None,
+) -> list[Lane]:
+    """Each lane by the program of `minimize`, which has no axis of lanes: with one, even a single lane's memory of L-BFGS would
+    be copied at every step."""
+    runs, done, stop = [Run(begin(minimizer, start)) for start in params], 0, False
+    while done < steps and not stop:
+        length, told = min(chunk_length(), steps - done), []
+        for i, own in enumerate(args):
+            state, infos = advance(fn, minimizer, length, runs[i].state, own)
+            runs[i] = runs[i]._replace(state=state)
+            told.append(_by_step(jax.device_get(infos), length))
+        for now in map(list, zip(*told, strict=True)):
+            runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
+            stop = bool(callback and callback(now)) or stop
+        done += length
+    return [Lane(minimizer.result(run.state), run.value, run.aux, run.evaluations) for run in runs]
 
 
 def _over(mesh: Mesh | None, here: Callable, given: Any, made: Any) -> Callable:

@@ -52,7 +52,7 @@ def minimize(
     run stands after each dispatch, before the state is given away to the next; such a `Run` goes on from there as `resume`.
     Raises `FloatingPointError` if no step had a finite value.
     """
-    run = Run(_init(minimizer, params)) if resume is None else resume
+    run = Run(begin(minimizer, params)) if resume is None else resume
     # The first image is a vector of its own no more; a large one is missed.
     del params, resume
     stop = False
@@ -61,7 +61,7 @@ def minimize(
         if isinstance(fn, OnHost):
             state, infos = _advance_on_host(fn, minimizer, run.state, args)
         else:
-            state, infos = _advance(fn, minimizer, length, run.state, args)
+            state, infos = advance(fn, minimizer, length, run.state, args)
         run = run._replace(state=state)
         for info in _unstack(jax.device_get(infos), length):
             run = noted(run, info)
@@ -90,7 +90,7 @@ def chunk_length() -> int:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _init(minimizer: Minimizer, params: Params) -> Any:
+def begin(minimizer: Minimizer, params: Params) -> Any:
     """A fresh state whose leaves are buffers of their own, so that it can be donated, and strongly typed, so that the
     second step does not compile again."""
     state = minimizer.init(params)
@@ -98,7 +98,8 @@ def _init(minimizer: Minimizer, params: Params) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
-def _advance(fn: Function, minimizer: Minimizer, length: int, state: Any, args: tuple) -> tuple[Any, Info]:
+def advance(fn: Function, minimizer: Minimizer, length: int, state: Any, args: tuple) -> tuple[Any, Info]:
+    """So many steps as one program; the state is given away to it."""
     if length == 1:
         return minimizer.step(fn, state, *args)
     return jax.lax.scan(lambda s, _: minimizer.step(fn, s, *args), state, length=length)

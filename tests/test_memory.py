@@ -18,7 +18,8 @@ from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predi
 from stylejax.minimizer import Minimizer
 from stylejax.network import random_parameters
 from stylejax.objective import Terms, content_targets, objective
-from stylejax.optimize import _advance, _tell
+from stylejax.optimize import _tell
+from stylejax.optimize import advance as advance_one
 from stylejax.parameterize import encode
 from stylejax.vgg import VGG, build_vgg
 from stylejax.windows import windows
@@ -59,7 +60,7 @@ def test_with_winograd_an_evaluation_takes_what_is_predicted():
 def test_a_step_with_its_history_takes_what_is_predicted(full_vgg: VGG):
     image, args = shapes(full_vgg, 256)
     state = jax.eval_shape(lbfgs(100).init, image)
-    advance: Any = _advance
+    advance: Any = advance_one
     used = compiled_bytes(advance.lower(objective, lbfgs(100), 1, state, args))
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 100, winograd=False)
     assert predicted == pytest.approx(used, rel=0.1)
@@ -96,7 +97,7 @@ def test_a_step_with_a_pyramid_takes_what_is_predicted(full_vgg: VGG, dtype: str
     image, args = shapes(full_vgg, 256)
     minimizer = lbfgs(60, dtype)
     state = jax.eval_shape(lambda x: minimizer.init(encode(x, "pyramid")), image)
-    advance: Any = _advance
+    advance: Any = advance_one
     used = compiled_bytes(advance.lower(objective, minimizer, 1, state, args))
     options: Any = {"pyramid": True, "history_bytes": 2 if dtype == "bfloat16" else 4}
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 60, winograd=False, **options)

@@ -23,7 +23,7 @@ from stylejax.errors import InputError
 from stylejax.lbfgs import lbfgs
 from stylejax.network import random_parameters
 from stylejax.objective import Targets, content_targets, objective, style_targets
-from stylejax.optimize import _advance, minimize
+from stylejax.optimize import advance, minimize
 from stylejax.parameterize import encode
 from stylejax.regions import Masks
 from stylejax.shards import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
@@ -189,8 +189,8 @@ def bytes_of_a_step(vgg, counts):
         minimizer = placed(lbfgs(5), mesh)
         state = jax.jit(minimizer.init)(spread(mesh, image))
         args = (vgg, targets._replace(content=maps), weights)
-        advance = _advance.lower(sharded_objective(mesh, (image.shape,)), minimizer, 1, state, args).compile()
-        used = advance.memory_analysis()
+        compiled = advance.lower(sharded_objective(mesh, (image.shape,)), minimizer, 1, state, args).compile()
+        used = compiled.memory_analysis()
         found.append(used.temp_size_in_bytes + used.argument_size_in_bytes)
     return found
 

@@ -237,5 +237,5 @@ def test_a_resized_picture_keeps_its_mean(photo):
 def test_options_are_the_fields_of_the_config(narrow_vgg, photo, artwork):
     config = TransferConfig(**(SMALL | {"steps": 3}))
     assert transfer(photo, artwork, vgg=narrow_vgg, config=config, steps=2).steps == 2
-    with pytest.raises(TypeError, match="stepps"):
+    with pytest.raises(InputError, match="there is no setting 'stepps'"):
         transfer(photo, artwork, vgg=narrow_vgg, stepps=2)

@@ -11,7 +11,7 @@ from stylejax.config import TransferConfig
 from stylejax.lbfgs import lbfgs
 from stylejax.network import random_parameters
 from stylejax.objective import objective
-from stylejax.optimize import _advance, minimize
+from stylejax.optimize import advance, minimize
 from stylejax.transfer import transfer
 from stylejax.vgg import build_vgg
 
@@ -23,7 +23,7 @@ LAYERS = 13
 def chunk(vgg, steps):
     """The program of so many steps."""
     image, args = shapes(vgg, 32)
-    return _advance.lower(objective, lbfgs(5), steps, jax.eval_shape(lbfgs(5).init, image), args)
+    return advance.lower(objective, lbfgs(5), steps, jax.eval_shape(lbfgs(5).init, image), args)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -66,7 +66,7 @@ def test_a_size_is_compiled_once(narrow_vgg, photo, artwork, caplog):
         with jax.log_compiles():
             transfer(photo, artwork, vgg=narrow_vgg, size=42, scales="26,34", steps=21, style_weight=weight, history=6)
         lines = [record.getMessage() for record in caplog.records]
-        compiled.append(sum("Finished XLA compilation of jit(_advance)" in line for line in lines))
+        compiled.append(sum("Finished XLA compilation of jit(advance)" in line for line in lines))
         programs.append(sum("Finished XLA compilation" in line for line in lines))
     assert compiled == [3, 0]
     assert programs[0] < 75 and programs[1] == 0, programs
