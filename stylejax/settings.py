@@ -22,7 +22,9 @@ def option(name: str) -> str:
 def check(name: str, value: object, ok: bool, expected: str) -> None:
     """Raises `InputError` where a setting is not what it should be."""
     if not ok:
-        raise InputError(f"{option(name)} is {reprlib.repr(value)}; it should be {expected}")
+        # An array would take the whole screen; a list of layers is wanted whole.
+        shown = repr(value) if len(repr(value)) < 300 else reprlib.repr(value)
+        raise InputError(f"{option(name)} is {shown}; it should be {expected}")
 
 
 def check_known(names: Iterable[str], known: Iterable[str]) -> None:

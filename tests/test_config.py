@@ -200,6 +200,8 @@ def test_a_preset_is_valid_and_can_be_changed(name: str):
         ("style_scale", "1", "--style-scale is '1'; it should be a number or a tuple, each a number"),
         ("style_weights", (1, "2"), "--style-weights is (1, '2'); it should be a tuple, each a number"),
         ("pooling", 3, "--pooling is 3; it should be one of avg, max"),
+        ("init", np.zeros((9, 9, 3)), "--init is array([[[0., ...0., 0., 0.]]]); it should be text"),
+        ("size", "x" * 100, f"--size is {'x' * 100!r}; it should be a whole number"),
     ],
 )
 def test_python_is_told_what_kind_of_value_a_setting_has(name: str, value: Any, said: str):
