@@ -32,6 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    if cache := getattr(config, "cache", None):  # Most of a test is compilation; a folder a worker, as jax locks none.
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir(f"programs-{worker}")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
