@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from stylejax.curvature import Params
 from stylejax.minimizer import Function, Info, Minimizer
-from stylejax.optimize import Run, advance, begin, chunk_length, noted
+from stylejax.optimize import Run, advance, begin, by_step, chunk_length, noted
 
 AXIS = "lanes"
 """The one axis of a mesh that lanes are spread over."""
@@ -62,12 +62,12 @@ def minimize_lanes(
         return _in_turn(fn, minimizer, params, each, steps, callback)
     filled = [*range(count), *[0] * (width - count)]
     each = placed(stack([(params[i], args[i]) for i in filled]), mesh, SPREAD)
-    state, each, shared = _init(minimizer, mesh, each[0]), each[1], placed(shared, mesh, ALIKE)
+    state, each, shared = _begin(minimizer, mesh, each[0]), each[1], placed(shared, mesh, ALIKE)
     runs, done, stop = [Run(None)] * count, 0, False
     while done < steps and not stop:
         length = min(chunk_length(), steps - done)
         state, infos = _advance(fn, minimizer, length, mesh, state, shared, each)
-        for info in _by_step(jax.device_get(infos), length):
+        for info in by_step(jax.device_get(infos), length):
             now = [_lane(info, i) for i in range(count)]
             runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
             stop = bool(callback and callback(now)) or stop
@@ -87,14 +87,9 @@ def placed(tree: Any, mesh: Mesh | None, how: PartitionSpec) -> Any:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(minimizer: Minimizer, mesh: Mesh | None, params: Params) -> Any:
-    """A fresh state of each lane, strongly typed and in buffers of its own, as `minimize` has it."""
-
-    def here(params: Params) -> Any:
-        state = jax.vmap(minimizer.init)(params)
-        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
-
-    return _over(mesh, here, (SPREAD,), SPREAD)(params)
+def _begin(minimizer: Minimizer, mesh: Mesh | None, params: Params) -> Any:
+    """A fresh state of each lane, as `minimize` has it."""
+    return _over(mesh, jax.vmap(functools.partial(begin, minimizer)), (SPREAD,), SPREAD)(params)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
@@ -126,7 +121,7 @@ def _in_turn(
         for i, own in enumerate(args):
             state, infos = advance(fn, minimizer, length, runs[i].state, own)
             runs[i] = runs[i]._replace(state=state)
-            told.append(_by_step(jax.device_get(infos), length))
+            told.append(by_step(jax.device_get(infos), length))
         for now in map(list, zip(*told, strict=True)):
             runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
             stop = bool(callback and callback(now)) or stop
@@ -141,7 +136,3 @@ def _over(mesh: Mesh | None, here: Callable, given: Any, made: Any) -> Callable:
 
 def _lane(tree: Any, i: int) -> Any:
     return jax.tree.map(lambda x: x[i], tree)
-
-
-def _by_step(infos: Info, length: int) -> list[Info]:
-    return [infos] if length == 1 else [_lane(infos, i) for i in range(length)]

@@ -63,7 +63,7 @@ def minimize(
         else:
             state, infos = advance(fn, minimizer, length, run.state, args)
         run = run._replace(state=state)
-        for info in _unstack(jax.device_get(infos), length):
+        for info in by_step(jax.device_get(infos), length):
             run = noted(run, info)
             stop = bool(callback and callback(info)) or stop
         if keep:
@@ -78,6 +78,11 @@ def noted(run: Run, info: Info) -> Run:
     run = run._replace(steps=run.steps + 1, evaluations=run.evaluations + int(info.evaluations))
     better = info.accepted and float(info.value) < run.value
     return run._replace(value=float(info.value), aux=info.aux) if better else run
+
+
+def by_step(infos: Info, length: int) -> list[Info]:
+    """The `Info` of each step of a dispatch, in order."""
+    return [infos] if length == 1 else [jax.tree.map(lambda x, i=i: x[i], infos) for i in range(length)]
 
 
 def chunk_length() -> int:
@@ -116,9 +121,3 @@ def _advance_on_host(fn: OnHost, minimizer: Minimizer, state: Any, args: tuple) 
 def _tell(minimizer: Minimizer, state: Any, value: Scalar, aux: Any, gradient: Params) -> tuple[Any, Info]:
     assert minimizer.tell, "a function on the host is minimized by asking and telling"
     return minimizer.tell(state, value, aux, gradient)
-
-
-def _unstack(infos: Info, length: int) -> list[Info]:
-    if length == 1:
-        return [infos]
-    return [jax.tree.map(lambda x, i=i: x[i], infos) for i in range(length)]

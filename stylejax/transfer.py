@@ -150,11 +150,11 @@ def _coarse_to_fine(subject: Subject, vgg: VGG, config: TransferConfig, mesh: Me
     """Each scale starts from the picture of the one before, with the memory of the optimizer empty. Enlarged with the picture,
     from 128 to 256 pixels, it was in the way: 5, 20 and 80 steps later the loss was 42, 7.7 and 1.18 against 7.1, 1.7 and 1.13.
 
-    Content and style weigh the same at all scales, and the style grows with the picture. At 512 pixels, where that left a loss
-    of 0.645, α of 0.1 and 0.3 at the coarse scales left 0.669, of 5 and 2 0.643 with fewer large shapes; a style of twice or
-    of half the size at the first, 0.655 and 0.651. At 1024 pixels (Golden Gate by Munch) it left 0.706, and the four others 0.763,
-    0.677, 0.733 and 0.718: the larger α kept a far tower. But it cost a night of van Gogh its swirl and two stars, with a loss
-    of 0.486 against 0.484. All were looked at, and none was the finer picture throughout.
+    Content and style weigh the same at all scales, and the style grows with the picture. At 512 pixels, where that left a
+    loss of 0.645, α of 0.1 and 0.3 at the coarse scales left 0.669, of 5 and 2 0.643 with fewer large shapes; a style of
+    twice or of half the size at the first, 0.655 and 0.651. At 1024 pixels (Golden Gate by Munch) it left 0.706, and the
+    four others 0.763, 0.677, 0.733 and 0.718: the larger α kept a far tower. But it cost a night of van Gogh its swirl and
+    two stars, with a loss of 0.486 against 0.484. All were looked at, and none was the finer picture throughout.
     """
     content = subject.content.shape
     schedule = scales_of(config, content, [style.shape for style in subject.styles])

@@ -124,7 +124,7 @@ def test_the_network_has_no_lanes(problems: list, narrow_vgg: VGG, monkeypatch: 
     """Kernels with an axis of lanes would be convolutions of as many groups."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     starts, args = (lanes.stack(trees) for trees in zip(*problems, strict=True))
-    state = lanes._init(lbfgs(3), None, starts)
+    state = lanes._begin(lbfgs(3), None, starts)
     advance = functools.partial(lanes._advance, objective, lbfgs(3), 1, None)
     jaxpr = jax.make_jaxpr(advance)(state, narrow_vgg, args)
     found = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "conv_general_dilated"]
