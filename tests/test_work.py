@@ -58,18 +58,18 @@ def test_an_evaluation_multiplies_no_more_than_its_convolutions_and_grams(narrow
 
 
 def test_a_size_is_compiled_once(narrow_vgg, photo, artwork, caplog):
-    """A step that no other test takes: six steps remembered of images that begin at 26 pixels. What is computed once a scale
-    is no crowd of small programs either, which took a second of a start: there were 92 in these three scales."""
+    """A step that no other test takes: six steps remembered, of images that begin at 26 pixels. What is computed once a scale
+    is no crowd of small programs either, which took a second of a start: 47 in these two scales, 64 in three (once 92)."""
     compiled, programs = [], []
     for weight in (10.0, 1000.0):
         caplog.clear()
         with jax.log_compiles():
-            transfer(photo, artwork, vgg=narrow_vgg, size=42, scales="26,34", steps=21, style_weight=weight, history=6)
+            transfer(photo, artwork, vgg=narrow_vgg, size=42, scales="26", steps=16, style_weight=weight, history=6)
         lines = [record.getMessage() for record in caplog.records]
         compiled.append(sum("Finished XLA compilation of jit(advance)" in line for line in lines))
         programs.append(sum("Finished XLA compilation" in line for line in lines))
-    assert compiled == [3, 0]
-    assert programs[0] < 75 and programs[1] == 0, programs
+    assert compiled == [2, 0]
+    assert programs[0] < 55 and programs[1] == 0, programs
 
 
 def test_a_chunk_is_one_program_that_talks_to_nobody(narrow_vgg):
