@@ -49,21 +49,14 @@ def progress_bar(
     show: bool = True, picture: "Callable[[], Text | None] | None" = None
 ) -> Iterator[Callable[[Step], None]]:
     """A bar on standard error with step, size, loss, steps a second and time left, below what `picture` gives, if it does;
-    gives the function that moves it."""
+    gives the function that moves it. The bar is of the work, for the steps of a fine scale take many times as long."""
     from rich.console import Console, Group
     from rich.live import Live
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         BarColumn(bar_width=30),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[steps]}", style="progress.download"),
         TextColumn("{task.fields[size]}  loss {task.fields[loss]}  {task.fields[speed]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
@@ -73,14 +66,17 @@ def progress_bar(
     progress = Progress(*columns, console=console, disable=not show, refresh_per_second=4)
     both = Live(get_renderable=lambda: Group(picture() or "", progress), console=console) if picture else progress
     with both:
-        task = progress.add_task("", total=None, size="compiling", loss="–", speed="")
+        work = progress.add_task("", total=None, steps="", size="compiling", loss="–", speed="")
+        steps = progress.add_task("", visible=False)
 
         def move(step: Step) -> None:
-            speed = progress.tasks[0].speed
+            progress.update(steps, completed=step.step)
+            speed = progress.tasks[1].speed
             progress.update(
-                task,
-                total=step.steps,
-                completed=step.step,
+                work,
+                total=1,
+                completed=step.done,
+                steps=f"{step.step}/{step.steps}",
                 size=f"{step.size[1]}×{step.size[0]}",
                 loss=f"{step.loss:.4g}",
                 speed=f"{speed:.2f} steps/s" if speed else "",

@@ -60,6 +60,12 @@ def scales_of(
     return ((side, config.steps - sum(n for _, n in finer)), *finer)
 
 
+def share_done(schedule: Sequence[tuple[int, int]], step: int) -> float:
+    """How much of a run is behind after so many steps, of 0 … 1: a step takes as long as its picture has pixels."""
+    pixels = np.repeat([float(side) ** 2 for side, _ in schedule], [steps for _, steps in schedule])
+    return float(pixels[:step].sum() / pixels.sum())
+
+
 def content_size(config: TransferConfig, shape: tuple[int, ...], side: int) -> tuple[int, int]:
     """Height and width of the picture, and of the content in it, at a scale. To repeat without a seam, its sides divide
     by all poolings: what they dropped would be missing at the edge."""

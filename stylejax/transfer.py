@@ -23,17 +23,18 @@ from stylejax.parameterize import Encoded, decode
 from stylejax.presets import preset
 from stylejax.regions import Masks, check_masks, read_masks
 from stylejax.resizing import Picture, resize
-from stylejax.scales import content_size, first_image, kept_at, scales_of
+from stylejax.scales import content_size, first_image, kept_at, scales_of, share_done
 from stylejax.sources import resolve
 from stylejax.vgg import VGG, build_vgg
 
 
 class Step(NamedTuple):
-    """One step as a callback sees it: `step` of `steps`, at `size` (height, width), the losses at the trial point, and
-    whether the optimizer took it or began anew."""
+    """One step as a callback sees it: `step` of `steps`, which are the share `done` of the run's work, at `size` (height,
+    width), the losses at the trial point, and whether the optimizer took it or began anew."""
 
     step: int
     steps: int
+    done: float
     size: tuple[int, int]
     evaluations: int
     loss: float
@@ -104,7 +105,8 @@ def transfer(
         raise InputError(f"--shard {devices} needs a mesh of {devices} devices; give transfer one, as its text says")
     masks = check_masks(masks, config, content.shape, shapes)
     subject = Subject(*colours.before(config.colour, content, styles), masks)
-    result = _coarse_to_fine(subject, vgg, config, mesh, _Watch(config.steps, callback, keep, resume))
+    watch = _Watch(scales_of(config, content.shape, shapes), callback, keep, resume)
+    result = _coarse_to_fine(subject, vgg, config, mesh, watch)
     return result._replace(image=_finished(config, content, result.image))
 
 
@@ -156,13 +158,11 @@ def _coarse_to_fine(subject: Subject, vgg: VGG, config: TransferConfig, mesh: Me
     four others 0.763, 0.677, 0.733 and 0.718: the larger α kept a far tower. But it cost a night of van Gogh its swirl and
     two stars, with a loss of 0.486 against 0.484. All were looked at, and none was the finer picture throughout.
     """
-    content = subject.content.shape
-    schedule = scales_of(config, content, [style.shape for style in subject.styles])
     image, solution = None, None
-    for index, (side, steps) in enumerate(schedule):
+    for index, (side, steps) in enumerate(watch.schedule):
         if index < watch.scale:
             continue
-        h, w = content_size(config, content, side)
+        h, w = content_size(config, subject.content.shape, side)
         watch.enter(index, (h, w))
         engine = engine_at(config, subject, vgg, side, mesh)
         minimizer = engine.minimizer(minimizer_of(config, steps))
@@ -201,12 +201,12 @@ class _Watch:
 
     def __init__(
         self,
-        steps: int,
+        schedule: Sequence[tuple[int, int]],
         callback: Callback | None,
         keeper: Callable[[Checkpoint], None] | None,
         resume: Checkpoint | None,
     ):
-        self.steps, self.callback, self.keeper, self.resume = steps, callback, keeper, resume
+        self.schedule, self.callback, self.keeper, self.resume = schedule, callback, keeper, resume
         self.scale, self.step, self.evaluations = (
             (resume.scale, resume.steps, resume.evaluations) if resume else (0, 0, 0)
         )
@@ -223,7 +223,8 @@ class _Watch:
         self.evaluations += int(info.evaluations)
         terms = jax.tree.map(float, info.aux)
         taken = bool(info.accepted), bool(info.restarted)
-        now = Step(self.step, self.steps, self.size, self.evaluations, float(info.value), terms, *taken)
+        place = self.step, sum(steps for _, steps in self.schedule), share_done(self.schedule, self.step)
+        now = Step(*place, self.size, self.evaluations, float(info.value), terms, *taken)
         self.stopped = bool(self.callback and self.callback(now)) or self.stopped
         return self.stopped
 
