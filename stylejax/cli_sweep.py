@@ -112,12 +112,17 @@ class Sweep:
         from stylejax.progress import sweep_bar
         from stylejax.results import BROKEN, keep, picture_of, recipes
         from stylejax.rows import paint
+        from stylejax.scales import scales_of, work_of
 
-        made_of, steps = recipes(networks), sum(row.config.steps for row in rows)
-        with sweep_bar(len(rows), steps) as (move, ended), graceful_interrupt() as interrupted:
+        made_of = recipes(networks)
+        work = {row.number: work_of(scales_of(row.config, row.shapes[0], row.shapes[1:])) for row in rows}
+        ahead = {number: iter(steps) for number, steps in work.items()}
+        total = float(sum(steps.sum() for steps in work.values()))
+        with sweep_bar(len(rows), total) as (move, ended), graceful_interrupt() as interrupted:
 
             def watch(batch: "Sequence[Row]", infos: Any) -> bool:
-                move([row.number for row in batch], infos)
+                numbers = [row.number for row in batch]
+                move(numbers, infos, sum(next(ahead[number], 0.0) for number in numbers))
                 return interrupted()
 
             for painted in paint(rows, networks, lanes=self.lanes, mesh=_mesh(), watch=watch):

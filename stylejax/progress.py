@@ -86,9 +86,9 @@ def progress_bar(
 
 
 @contextmanager
-def sweep_bar(rows: int, steps: int, show: bool = True) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
-    """A bar on standard error over all steps of all rows, with the rows that are done and the time left; gives the function
-    that moves it by a step of some rows, and the one that tells that a row has ended, with a line on it."""
+def sweep_bar(rows: int, work: float, show: bool = True) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
+    """A bar on standard error over the work of all rows, with the rows that are done and the time left; gives the function
+    that moves it by a step of some rows and its work, and the one that tells that a row has ended, with a line on it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -102,13 +102,13 @@ def sweep_bar(rows: int, steps: int, show: bool = True) -> Iterator[tuple[Callab
     with Progress(
         *columns, console=Console(stderr=True, highlight=False), disable=not show, refresh_per_second=4
     ) as bar:
-        task = bar.add_task("", total=steps, done=0, rows=rows, now="compiling")
+        task = bar.add_task("", total=work, done=0, rows=rows, now="compiling")
 
-        def move(numbers: Sequence[int], infos: Sequence[Any]) -> None:
+        def move(numbers: Sequence[int], infos: Sequence[Any], work: float) -> None:
             which = f"row {numbers[0]}" if len(numbers) == 1 else f"rows {numbers[0]} … {numbers[-1]}"
             losses = " ".join(f"{float(info.value):.4g}" for info in infos[:3])
             more = " …" if len(infos) > 3 else ""
-            bar.update(task, advance=len(numbers), now=f"{which}: loss {losses}{more}")
+            bar.update(task, advance=work, now=f"{which}: loss {losses}{more}")
 
         def ended(line: str) -> None:
             bar.update(task, done=bar.tasks[0].fields["done"] + 1)

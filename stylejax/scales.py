@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Float
 
 from stylejax.config import TransferConfig
 from stylejax.images import read_image
@@ -60,10 +61,9 @@ def scales_of(
     return ((side, config.steps - sum(n for _, n in finer)), *finer)
 
 
-def share_done(schedule: Sequence[tuple[int, int]], step: int) -> float:
-    """How much of a run is behind after so many steps, of 0 … 1: a step takes as long as its picture has pixels."""
-    pixels = np.repeat([float(side) ** 2 for side, _ in schedule], [steps for _, steps in schedule])
-    return float(pixels[:step].sum() / pixels.sum())
+def work_of(schedule: Sequence[tuple[int, int]]) -> Float[np.ndarray, " steps"]:
+    """What each step of a run takes, in the pixels of a square picture: its time is in proportion to them."""
+    return np.repeat([float(side) ** 2 for side, _ in schedule], [steps for _, steps in schedule])
 
 
 def content_size(config: TransferConfig, shape: tuple[int, ...], side: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from stylejax.parameterize import Encoded, decode
 from stylejax.presets import preset
 from stylejax.regions import Masks, check_masks, read_masks
 from stylejax.resizing import Picture, resize
-from stylejax.scales import content_size, first_image, kept_at, scales_of, share_done
+from stylejax.scales import content_size, first_image, kept_at, scales_of, work_of
 from stylejax.sources import resolve
 from stylejax.vgg import VGG, build_vgg
 
@@ -223,7 +223,8 @@ class _Watch:
         self.evaluations += int(info.evaluations)
         terms = jax.tree.map(float, info.aux)
         taken = bool(info.accepted), bool(info.restarted)
-        place = self.step, sum(steps for _, steps in self.schedule), share_done(self.schedule, self.step)
+        work = work_of(self.schedule)
+        place = self.step, len(work), float(work[: self.step].sum() / work.sum())
         now = Step(*place, self.size, self.evaluations, float(info.value), terms, *taken)
         self.stopped = bool(self.callback and self.callback(now)) or self.stopped
         return self.stopped

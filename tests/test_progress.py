@@ -5,17 +5,15 @@ import re
 import pytest
 
 from stylejax.objective import Terms
-from stylejax.progress import progress_bar
-from stylejax.scales import share_done
+from stylejax.progress import progress_bar, sweep_bar
+from stylejax.scales import work_of
 from stylejax.transfer import Step, transfer
 
 SCHEDULE = ((128, 100), (256, 75), (512, 50))
 
 
-def test_the_share_that_is_done_counts_pixels():
-    whole = 100 * 1 + 75 * 4 + 50 * 16
-    for step, pixels in {0: 0, 1: 1, 100: 100, 175: 400, 200: 800, 225: whole}.items():
-        assert share_done(SCHEDULE, step) == pytest.approx(pixels / whole)
+def test_a_step_takes_as_long_as_its_picture_has_pixels():
+    assert work_of(((10, 2), (20, 1), (40, 3))).tolist() == [100, 100, 400, 1600, 1600, 1600]
 
 
 @pytest.mark.parametrize("last", [40, 200])
@@ -23,19 +21,33 @@ def test_the_bar_knows_how_long_the_finer_scales_take(
     last: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """A clock that a step moves by 10 μs a pixel; the bar stays as it is when the run is left."""
-    sides = [side for side, steps in SCHEDULE for _ in range(steps)]
-    now = [0.0]
+    work, now = work_of(SCHEDULE), [0.0]
     monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
+    size = (96, 128)
     with progress_bar() as move:
-        for step, side in enumerate(sides[:last], 1):
-            now[0] += 1e-5 * side**2
-            done = share_done(SCHEDULE, step)
-            move(Step(step, len(sides), done, (side, side), step, 1.0, Terms({}, {}, 0.0), True, False))
+        for step in range(1, last + 1):
+            now[0] += 1e-5 * work[step - 1]
+            done = work[:step].sum() / work.sum()
+            move(Step(step, len(work), done, size, step, 1.0, Terms({}, {}, 0.0), True, False))
     said = capsys.readouterr().err
+    assert seconds_left(said) == pytest.approx(1e-5 * work[last:].sum(), rel=0.03)
+    assert f"{last}/225 128×96  loss 1  {1e5 / work[last - 1]:.2f} steps/s" in said
+
+
+def test_the_bar_of_a_sweep_knows_it_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Two rows, of which one is half done."""
+    work, now = work_of(SCHEDULE), [0.0]
+    monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
+    with sweep_bar(2, 2 * work.sum()) as (move, _):
+        for step in work[:112]:
+            now[0] += 1e-5 * step
+            move([7], [], step)
+    assert seconds_left(capsys.readouterr().err) == pytest.approx(1e-5 * (2 * work.sum() - work[:112].sum()), rel=0.03)
+
+
+def seconds_left(said: str) -> int:
     hours, minutes, seconds = map(int, re.findall(r"left (\d+):(\d\d):(\d\d)", said)[0])
-    assert 3600 * hours + 60 * minutes + seconds == pytest.approx(sum(1e-5 * s**2 for s in sides[last:]), rel=0.03)
-    assert f"{last}/{len(sides)} {sides[last - 1]}×{sides[last - 1]}" in said
-    assert f"{1e5 / sides[last - 1] ** 2:.2f} steps/s" in said
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def test_a_callback_sees_the_share_grow_to_the_whole(narrow_vgg, photo, artwork):
