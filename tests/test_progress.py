@@ -52,9 +52,8 @@ def seconds_left(said: str) -> int:
 
 def test_a_callback_sees_the_share_grow_to_the_whole(narrow_vgg, photo, artwork):
     done = []
-    few = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1")}
-    transfer(
-        photo, artwork, vgg=narrow_vgg, size=48, steps=9, scales="24", callback=lambda s: done.append(s.done), **few
-    )
+    few = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1"), "parameterization": "pixels"}
+    options = {"size": 48, "steps": 9, "scales": "24", **few}
+    transfer(photo, artwork, vgg=narrow_vgg, callback=lambda step: done.append(step.done), **options)
     assert done == sorted(done) and len(set(done)) == 9 and done[-1] == 1
     assert done[0] < 1 / 9

@@ -17,7 +17,7 @@ from stylejax.scales import targets_at
 from stylejax.transfer import transfer
 from stylejax.vgg import average_pool, build_vgg
 
-FEW = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1")}
+FEW = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1"), "parameterization": "pixels"}
 QUICK = {"size": 48, "steps": 4, "scales": "1", **FEW}
 LEFT = (np.arange(48) < 24) * np.ones((40, 1), bool)
 SOFT = np.clip((np.arange(48) - 16) / 16, 0, 1) * np.ones((40, 1))
