@@ -23,7 +23,8 @@ from stylejax.images import read_image
 from stylejax.manifest import read
 from stylejax.report import axes_of, panels_of, varying
 
-NETWORK = ("--weights", "narrow.h5", "--content-layers", "conv2_1", "--style-layers", "conv1_1")
+LAYERS = ("--content-layers", "conv2_1", "--style-layers", "conv1_1")
+NETWORK = ("--weights", "narrow.h5", *LAYERS, "--parameterization", "pixels")
 QUICK = ("--size", "24", "--steps", "3", "--scales", "1", *NETWORK)
 GRID = ("--content", "c.png", "--style", "s.png,t.png", "--style-weight", "1,1e3", *QUICK)
 
