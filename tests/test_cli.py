@@ -32,7 +32,7 @@ from stylejax.network import random_parameters
 from stylejax.presets import preset
 
 ROOT = Path(__file__).parent.parent
-FEW = ("--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1")
+FEW = ("--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1", "--parameterization", "pixels")
 """Layers that compile soon, where others are not the point."""
 
 PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

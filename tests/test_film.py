@@ -18,18 +18,8 @@ from stylejax.film import FRAMES, PER_SECOND, STILL, Film, check_film
 from stylejax.progress import half_blocks, shows_colours
 
 RUN = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "narrow.h5"]
-RUN += [
-    "--size",
-    "48",
-    "--scales",
-    "32",
-    "--steps",
-    "8",
-    "--content-layers",
-    "conv2_1",
-    "--style-layers",
-    "conv1_1,conv2_1",
-]
+RUN += ["--size", "48", "--scales", "32", "--steps", "8", "--parameterization", "pixels"]
+RUN += ["--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1"]
 
 
 @pytest.fixture

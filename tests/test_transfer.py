@@ -55,9 +55,8 @@ def test_scales_run_from_coarse_to_fine(narrow_vgg, photo, artwork):
 
 def test_a_scale_too_coarse_for_the_layers_is_left_out(narrow_vgg, photo, artwork):
     sizes = []
-    transfer(
-        photo, artwork, vgg=narrow_vgg, size=40, steps=6, scales="8,30", callback=lambda s: sizes.append(max(s.size))
-    )
+    options = {"size": 40, "steps": 6, "scales": "8,30", "parameterization": "pixels"}
+    transfer(photo, artwork, vgg=narrow_vgg, callback=lambda step: sizes.append(max(step.size)), **options)
     assert sizes == [30] * 4 + [40] * 2 or (set(sizes) == {30, 40} and len(sizes) == 6)
 
 
