@@ -206,7 +206,8 @@ class _Watch:
         keeper: Callable[[Checkpoint], None] | None,
         resume: Checkpoint | None,
     ):
-        self.schedule, self.callback, self.keeper, self.resume = schedule, callback, keeper, resume
+        self.schedule, self.work = schedule, work_of(schedule)
+        self.callback, self.keeper, self.resume = callback, keeper, resume
         self.scale, self.step, self.evaluations = (
             (resume.scale, resume.steps, resume.evaluations) if resume else (0, 0, 0)
         )
@@ -223,8 +224,7 @@ class _Watch:
         self.evaluations += int(info.evaluations)
         terms = jax.tree.map(float, info.aux)
         taken = bool(info.accepted), bool(info.restarted)
-        work = work_of(self.schedule)
-        place = self.step, len(work), float(work[: self.step].sum() / work.sum())
+        place = self.step, len(self.work), float(self.work[: self.step].sum() / self.work.sum())
         now = Step(*place, self.size, self.evaluations, float(info.value), terms, *taken)
         self.stopped = bool(self.callback and self.callback(now)) or self.stopped
         return self.stopped

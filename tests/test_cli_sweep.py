@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,18 @@ def test_the_help_has_every_setting_with_its_sentence(capsys: pytest.CaptureFixt
     said = " ".join(capsys.readouterr().out.split())
     for text in ("--style-weight A,B", "Seed of the noise", "--skip-bad", "--coordinator", "--resume"):
         assert text in said
+
+
+def test_the_bar_moves_by_the_pixels_of_each_scale_and_comes_to_its_end(monkeypatch: pytest.MonkeyPatch):
+    totals, moved = [], []
+
+    @contextmanager
+    def bar(rows: int, work: float) -> Iterator[tuple[Callable, Callable]]:
+        totals.append((rows, work))
+        yield lambda numbers, infos, work: moved.append(work), lambda line: None
+
+    monkeypatch.setattr("stylejax.progress.sweep_bar", bar)
+    words = ("--content", "c.png", "--style", "s.png", "--size", "24,40", "--scales", "20", "--steps", "3", *NETWORK)
+    assert main(["sweep", *words, "-o", "out"]) == 0
+    assert moved == [20**2, 20**2, 24**2, 20**2, 20**2, 40**2]
+    assert totals == [(2, sum(moved))]
