@@ -1,5 +1,6 @@
 """What the three figures share: their options, pictures that need no download, a bar over all pictures, and the two files."""
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from stylejax.images import check_output
 from stylejax.page import html_page
 from stylejax.resizing import Picture, fit, resize
 from stylejax.sheet import Grid, Labels, contact_sheet
-from stylejax.transfer import Result, Step
+from stylejax.transfer import Result, Step, vgg_of
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 LAYER_SETS = tuple(LAYERS[: i + 1] for i in range(len(LAYERS)))
@@ -117,8 +118,8 @@ def command(figure: Callable[..., Callable[[], int]], name: str, words: Sequence
 
 
 def read(path: Path | None) -> Source:
-    """The picture; of none, the photograph that comes with an installed package."""
-    name = path.name if path else f"china.jpg of scikit-learn ({CREDIT})"
+    """Read a picture; the caption names it by its file. None means the photograph that comes with scikit-learn."""
+    name = path.stem if path else f"the Summer Palace ({CREDIT})"
     return Source(stylejax.read_image(path or photograph()), name)
 
 
@@ -141,10 +142,10 @@ def prepare(options: Options, name: str, content: Source, styles: Sequence[Sourc
     check_run(configs[0], parameters.network, content.image.shape, [style.image.shape for style in styles])
     _check_folder(options.out, name)
     say(explanation)
-    network = f"{parameters.network.upper().replace('VGG', 'VGG-')}, {parameters.source}"
-    search = f"{options.steps} steps of L-BFGS at {options.size} pixels, seed {options.seed}"
-    recipe = f"Network: {network}; {POOLINGS[options.pooling]} pooling; {search}."
-    return Studio(stylejax.build_vgg(parameters, options.pooling), recipe)
+    config = dataclasses.replace(configs[0], pooling=options.pooling)
+    network = f"{parameters.network.upper().replace('VGG', 'VGG-')} ({parameters.source}), {POOLINGS[options.pooling]} pooling"
+    recipe = f"{network}, {options.steps} steps of L-BFGS at {options.size} pixels."
+    return Studio(vgg_of(config, parameters), recipe)
 
 
 def make(tasks: Sequence[Task]) -> list[Made | None]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-BLOCKS = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512), (512, 512))
+BLOCKS = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256, 256), (256, 512, 512, 512, 512), (512, 512))
 
 
 def responses(image: torch.Tensor, kernels: list[list[torch.Tensor]]) -> list[torch.Tensor]:

@@ -72,7 +72,7 @@ class Benchmark:
 
 def main(benchmark: Benchmark) -> None:
     """Prints the tables, and what they were measured on."""
-    parameters, _ = stylejax.resolve("vgg16")
+    parameters, _ = stylejax.resolve("vgg19")
     sizes = benchmark.sizes or (CPU_SIZES if jax.default_backend() == "cpu" else ACCELERATOR_SIZES)
     if benchmark.alone:
         return print(json.dumps(_alone(benchmark, parameters, sizes[0])))
@@ -186,7 +186,7 @@ def _starts(side: int) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         out = f"{folder}/out.png"
         content, style = write_demo(Path(folder))
-        options = ("-o", out, "--size", str(side), "--steps", "1", "--weights", "vgg16")
+        options = ("-o", out, "--size", str(side), "--steps", "1", "--weights", "vgg19")
         programs = {
             "stylejax": ("-m", "stylejax", "transfer", str(content), str(style), *options),
             "torch": (str(Path(__file__).with_name("_peer_start.py")), str(side), out),

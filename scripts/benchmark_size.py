@@ -80,7 +80,7 @@ def _measured(name: str, side: int) -> tuple[float, float]:
         size=side,
         steps=2,
         scales="1",
-        weights="vgg16",
+        weights="vgg19",
         optimizer="adam",
         parameterization="pixels",
         mesh=mesh,

@@ -39,7 +39,7 @@ class Benchmark:
 
 def main(benchmark: Benchmark) -> None:
     """Prints the table, and what it was measured on."""
-    vgg = stylejax.build_vgg(stylejax.resolve("vgg16")[0])
+    vgg = stylejax.build_vgg(stylejax.resolve("vgg19")[0])
     image, targets, weights = _problem(vgg, benchmark)
     minimizer = stylejax.lbfgs(min(100, benchmark.steps))
 

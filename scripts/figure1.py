@@ -33,9 +33,8 @@ import stylejax
 
 TITLE = "Figure 1: image representations in a convolutional neural network"
 CAPTION = (
-    "Above, style reconstructions of {style}: pictures found from noise, with its Gram matrices at one to five layers. Below, "
-    "content reconstructions of {content}: pictures found from noise, with its responses at one layer, and how near they come "
-    "to it (PSNR). {recipe}"
+    "Above: images from noise with the Gram matrices of {style} at one to five layers. Below: images from noise with the "
+    "features of {content} at one layer, and their PSNR. {recipe}"
 )
 
 

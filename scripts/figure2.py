@@ -13,14 +13,11 @@ from _figures import Figure, Made, Options, Source, Studio, Task, command, make,
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import stylejax
+from stylejax.config import TransferConfig
 from stylejax.resizing import Picture, fit, resize
 
 TITLE = "Figure 2: the content of a photograph with the styles of several artworks"
-CAPTION = (
-    "A: {content}. {letters}: the same in the style of the picture in the corner. Each begins with the photograph and goes "
-    "from coarse to fine; content conv4_2 (weight 1) and style conv1_1 to conv5_1 (weight {weight:g}) are relative errors "
-    "(balance relative). {recipe}"
-)
+CAPTION = "A: {content}. {letters}: A in the style of the picture in the corner, α/β = 1/{weight:g}. {recipe}"
 INSET, BORDER = 0.4, 0.012
 """Longest side of the picture in the corner, and its white border, over the shortest side of the large one."""
 TILE = 24
@@ -35,7 +32,7 @@ class Figure2:
     """The photograph; by default the demo's."""
     styles: Annotated[Positional[tuple[Path, ...]], arg(metavar="[STYLE …]")] = ()
     """The pictures whose styles are taken; by default a painting, stained glass and a drawing in ink, made here."""
-    style_weight: float = 100.0
+    style_weight: float = TransferConfig().style_weight
     """How much the pictures take on the style."""
     options: OmitArgPrefixes[Options] = Options(steps=300)
 

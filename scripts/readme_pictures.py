@@ -22,7 +22,7 @@ class StyleWeight:
 
     out: Path = DOCS / "style_weight.jpg"
     """The file to write."""
-    style_weights: tuple[float, ...] = (10.0, 30.0, 100.0, 300.0, 1000.0)
+    style_weights: tuple[float, ...] = (10.0, 100.0, 1e3, 1e4, 1e5)
     """From left to right."""
     size: int = 256
     """Longest side of each picture."""
@@ -109,10 +109,15 @@ def ellipse(height: int, width: int) -> np.ndarray:
     return np.clip((1 - distance) / 0.2, 0, 1)
 
 
-def main(row: StyleWeight | Controls | Losses | Ways) -> None:
-    """The pictures of a row, side by side."""
-    vgg = stylejax.build_vgg(stylejax.resolve("vgg16")[0])
-    content, style = stylejax.read_image(photograph()), stylejax.paint()
+def main(row: StyleWeight | Controls | Losses | Ways, painting: Path | None = None) -> None:
+    """Make the pictures of a row, side by side.
+
+    Args:
+        row: which.
+        painting: the style; by default one painted here.
+    """
+    vgg = stylejax.build_vgg(stylejax.resolve("vgg19")[0])
+    content, style = stylejax.read_image(photograph()), stylejax.read_image(painting) if painting else stylejax.paint()
     pictures = []
     for name, result in row.pictures(content, style, {"vgg": vgg, "size": row.size, "steps": row.steps}):
         print(f"{name}: loss {result.loss:.4g}", flush=True)
@@ -122,4 +127,4 @@ def main(row: StyleWeight | Controls | Losses | Ways) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(StyleWeight | Controls | Losses | Ways))
+    tyro.cli(main)

@@ -22,6 +22,7 @@ from .losses import isotropic_variations as isotropic_variations
 from .losses import style_loss as style_loss
 from .losses import total_variation as total_variation
 from .network import random_parameters as random_parameters
+from .normalize import normalized as normalized
 from .objective import Targets as Targets
 from .objective import Terms as Terms
 from .objective import content_targets as content_targets

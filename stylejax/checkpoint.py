@@ -1,8 +1,8 @@
 """The canonical weights file, and the checks that a network's numbers must pass wherever they come from.
 
 One HDF5 file holds one network: a group `conv1_1` … for each layer with the datasets `kernel` (height, width, in, out;
-float32) and `bias` (out; float32), and the attributes `format`, `network`, `mean`, `std`, `source` and `sha256`. A file
-may come from anywhere, so nothing in it is believed before it was checked.
+float32) and `bias` (out; float32), and the attributes `format`, `network`, `mean`, `std`, `source`, `normalized` and `sha256`.
+A file may come from anywhere, so nothing in it is believed before it was checked.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from stylejax.errors import InputError
 from stylejax.network import CONVOLUTIONS, Convolution, Parameters, layer_names
 from stylejax.vgg import VGG, Pooling, build_vgg
 
-FORMAT = "stylejax-vgg 1"
+FORMAT = "stylejax-vgg 2"
 LARGEST = 3 * 3 * 4096 * 4096
 """The most numbers that a file may claim to hold, in all: VGG-19 has 20 million. Looked at before memory is taken."""
 
 _SHOWN = 6
-_ATTRIBUTES = ("format", "network", "mean", "std", "source", "sha256")
+_ATTRIBUTES = ("format", "network", "mean", "std", "source", "normalized", "sha256")
 
 
 def save_parameters(path: str | os.PathLike[str], parameters: Parameters) -> None:
@@ -170,7 +170,8 @@ def _read(file: h5py.File, name: str) -> tuple[Parameters, str]:
     refuse(differences(network, datasets), name, network)
     layers = {n: Convolution(datasets[f"{n}/kernel"][...], datasets[f"{n}/bias"][...]) for n in layer_names(network)}
     mean, std = np.asarray(attributes["mean"]), np.asarray(attributes["std"])
-    return Parameters(network, layers, mean, std, source), str(attributes["sha256"])
+    normalized = bool(np.all(attributes["normalized"]))
+    return Parameters(network, layers, mean, std, source, normalized), str(attributes["sha256"])
 
 
 def _attribute(file: h5py.File, key: str) -> Any:

@@ -52,6 +52,7 @@ class Features:
         """Everything that can be checked is checked before the work starts."""
         image = self._checked()
         start_jax()
+        from stylejax.normalize import normalized
         from stylejax.sources import resolve
         from stylejax.vgg import build_vgg, check_size
 
@@ -60,7 +61,7 @@ class Features:
         if self.maximize is None:
             check_size(image.shape, layers)
         say(explanation)
-        vgg = build_vgg(parameters, self.pooling)
+        vgg = build_vgg(normalized(parameters), self.pooling)
         return self._sheet(image, vgg, parameters) if self.maximize is None else self._exciting(max(image.shape), vgg)
 
     def _known_layers(self, parameters: "Parameters") -> list[str]:

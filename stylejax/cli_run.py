@@ -38,6 +38,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     start_jax()
     from stylejax.checks import check_run
     from stylejax.cli_watch import Watcher, check_watching
+    from stylejax.normalize import check_scale
     from stylejax.progress import RunLog
     from stylejax.recipe import recipe
     from stylejax.run_file import Keeper, read_checkpoint, read_position, run_file
@@ -47,6 +48,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 
     shapes = inputs.content.shape, [image.shape for image in inputs.styles]
     parameters, explanation = resolve(config.weights, config.seed)
+    check_scale(config.losses, parameters.normalized)
     checked = check_run(config, parameters.network, *shapes, inputs.masks)
     # What was decided is part of the recipe, so that another machine makes the same picture.
     config = dataclasses.replace(config, tile=checked.tile, shard=checked.shard)

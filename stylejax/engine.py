@@ -22,7 +22,7 @@ from stylejax.resizing import Picture, resize
 from stylejax.scales import VARIATIONS, content_size, kept_at, layers_of, responses, style_at, targets_at
 from stylejax.settings import layer_name
 from stylejax.shards import gathered, padded, placed, sharded_content, sharded_objective, sharded_styles, spread
-from stylejax.tiles import cut, cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
+from stylejax.tiles import cut, cut_targets, tiled_styles, tiled_value_and_gradient
 from stylejax.vgg import VGG
 from stylejax.windows import Window, window_size, windows
 
@@ -70,7 +70,7 @@ def engine_at(config: TransferConfig, subject: Subject, vgg: VGG, side: int, mes
     if is_tiled(config, vgg.network, h, w):
         return _tiled(config, subject, vgg, side)
     targets = targets_at(subject.content, subject.styles, vgg, config, side, subject.masks)
-    return Engine(objective, (vgg, targets, loss_weights(config, targets, h * w, unit=vgg.unit())), targets.kept)
+    return Engine(objective, (vgg, targets, loss_weights(config, targets, h * w, vgg.unit())), targets.kept)
 
 
 def devices_at(config: TransferConfig, height: int) -> int:
@@ -104,8 +104,8 @@ def _tiled(config: TransferConfig, subject: Subject, vgg: VGG, side: int) -> Eng
     style, guides = style_at(content.shape, styles, vgg, config, side, masks, styled)
     kept, content = kept_at(content, masks, h, w), resize(content, h, w)
     without = Targets({}, style, guides, variations=VARIATIONS[config.tv])
-    squares = tiled_squares(vgg, content, layers, parts(content))
-    weights = loss_weights(config, without, h * w, squares, vgg.unit())
+    named = without._replace(content=dict.fromkeys(layers, jnp.zeros((0, 0, 0))))
+    weights = loss_weights(config, named, h * w, vgg.unit())
     targets_in = functools.partial(_targets_in, vgg, content, without, layers)
     return Engine(TILED, (vgg, targets_in, kept, weights, parts(content)), kept)
 
@@ -122,9 +122,9 @@ def _sharded(config: TransferConfig, subject: Subject, vgg: VGG, side: int, mesh
     style, guides = style_at(content.shape, styles, vgg, config, side, masks, styled)
     kept, content = kept_at(content, masks, h, w), resize(content, h, w)
     of_content, of_style = (tuple(map(layer_name, layers)) for layers in (config.content_layers, config.style_layers))
-    maps, squares = sharded_content(mesh, vgg, content, of_content, of_style)
+    maps = sharded_content(mesh, vgg, content, of_content, of_style)
     targets = Targets(maps, style, guides, kept, VARIATIONS[config.tv])
     whole = jax.eval_shape(lambda x: encode(x, config.parameterization), content)
     shapes = tuple(leaf.shape for leaf in jax.tree.leaves(whole))
-    weights = loss_weights(config, targets, h * w, squares, vgg.unit())
+    weights = loss_weights(config, targets, h * w, vgg.unit())
     return Engine(sharded_objective(mesh, shapes), (vgg, targets, weights), kept, mesh, shapes)

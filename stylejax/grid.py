@@ -21,6 +21,7 @@ from stylejax.config import TransferConfig, files_of
 from stylejax.errors import InputError, did_you_mean
 from stylejax.images import FORMATS, read_image
 from stylejax.network import Parameters
+from stylejax.normalize import check_scale
 from stylejax.presets import preset
 from stylejax.regions import read_masks
 from stylejax.sources import resolve
@@ -96,6 +97,7 @@ def _checked(settings: Sequence[Mapping[str, Any]]) -> Grid:
         try:
             row = _row(number, values, shape)
             found = network(*row.network)
+            check_scale(row.config.losses, found[0].normalized)
             config = check_run(row.config, found[0].network, row.shapes[0], row.shapes[1:], read_masks(row.config))
             _check_whole(config)
         except InputError as error:

@@ -21,9 +21,9 @@ from stylejax.checkpoint import LARGEST, check_claims, members
 from stylejax.errors import InputError
 from stylejax.matlab import read_matlab
 from stylejax.network import Convolution
+from stylejax.torch_file import MAGIC, ForeignName, read_torch
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _NUMPY_NAMES = {
     (module, name)
     for module, names in {
@@ -63,7 +63,7 @@ def _reader(head: bytes, size: int, trust_pickle: bool) -> Callable[[Path], Cont
     # Before pickles: the length of the header may begin with their bytes. Theirs would be a length beyond any file.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return _safetensors
-    readers = {HDF5_MAGIC: _keras, b"MATLAB 5.0": _matconvnet, b"PK\x03\x04": _torch, _OLD_TORCH_MAGIC: _torch}
+    readers = {HDF5_MAGIC: _keras, b"MATLAB 5.0": _matconvnet, b"PK\x03\x04": _torch, MAGIC: _legacy_torch}
     for magic, reader in readers.items():
         if head.startswith(magic):
             return reader
@@ -85,6 +85,14 @@ def _torch(path: Path) -> Contents:
     if not isinstance(state, Mapping) or not all(isinstance(t, torch.Tensor) for t in state.values()):
         raise InputError("the .pth file holds no plain state dict; save model.state_dict() and give that")
     return _state_dict(".pth", state, lambda key: _tensor_array(state[key], key))
+
+
+def _legacy_torch(path: Path) -> Contents:
+    try:
+        file = read_torch(path)
+    except ForeignName:
+        return _torch(path)
+    return _state_dict(".pth", file.tensors, file.load)
 
 
 def _check_zip(path: Path) -> None:
@@ -115,33 +123,53 @@ class _Shape(NamedTuple):
 
 
 def _state_dict(kind: str, arrays: Mapping[str, Any], load: Callable[[str], np.ndarray]) -> Contents:
-    """Kernels out, in, height, width: Gatys' names (conv1_1.weight) or torchvision's numbers (features.0.weight)."""
+    """Read kernels (out, in, height, width) by Gatys' names (conv1_1.weight) or by numbers (features.0.weight, 2.weight).
+
+    A first convolution of 1×1 from three colors to three, as in AdaIN's file, is the preprocessing.
+    """
     keys = [str(key) for key in arrays]
     if any("running_mean" in key for key in keys):
         raise InputError("this VGG has batch normalization, which the paper's network has not; take the plain one")
     prefixes = {m[1]: m[1] for key in keys if (m := re.fullmatch(r"(conv\d_\d)\.weight", key))}
-    numbers = sorted(int(m[1]) for key in keys if (m := re.fullmatch(r"features\.(\d{1,3})\.weight", key)))
-    if not prefixes and not numbers:
+    found = {int(m[2]): m[1] for key in keys if (m := re.fullmatch(r"((?:features\.)?(\d{1,3}))\.weight", key))}
+    if not prefixes and not found:
         raise InputError(f"it holds no VGG: expected features.0.weight or conv1_1.weight, found {_some(keys)}")
-    named = bool(prefixes)
-    prefixes = prefixes or {name: f"features.{n}" for name, n in zip(_by_gaps(numbers), numbers, strict=True)}
-    wanted = [f"{prefix}.{field}" for prefix in prefixes.values() for field in ("weight", "bias")]
+    named, numbers = bool(prefixes), sorted(n for n in found if tuple(arrays[f"{found[n]}.weight"].shape[2:]) != (1, 1))
+    prefixes = prefixes or {name: found[n] for name, n in zip(_by_gaps(numbers), numbers, strict=True)}
+    color = [] if named or len(numbers) == len(found) else [found[min(found)]]
+    wanted = [f"{prefix}.{field}" for prefix in (*prefixes.values(), *color) for field in ("weight", "bias")]
     if lost := [key for key in wanted if key not in arrays]:
         raise InputError(f"it lacks {_some(lost)}; get the file anew")
     check_claims({key: arrays[key] for key in wanted}, "it")
     layers = {n: _convolution(load(f"{p}.weight"), load(f"{p}.bias"), n, (2, 3, 1, 0)) for n, p in prefixes.items()}
-    layout = f"{'Gatys' if named else 'torchvision'} {kind}"
-    return Contents(layout, layers, "caffe-bgr" if named else None)
+    if color:
+        return Contents(f"AdaIN {kind}", layers, *_color_layer(load(f"{color[0]}.weight"), load(f"{color[0]}.bias")))
+    return Contents(f"{'Gatys' if named else 'torchvision'} {kind}", layers, "caffe-bgr" if named else None)
+
+
+def _color_layer(kernel: np.ndarray, bias: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return the preprocessing that a convolution of colors stands for, and the mean of R, G and B from 0 to 255."""
+    matrix = kernel.reshape(kernel.shape[:2])
+    for preprocessing, order in (("caffe-bgr", [2, 1, 0]), ("caffe-rgb", [0, 1, 2])):
+        if matrix.shape == (3, 3) and bias.shape == (3,) and np.array_equal(matrix, 255 * np.eye(3)[order]):
+            return preprocessing, -bias.astype(np.float64)[order]
+    raise InputError("its first layer is no scaling of colors from [0, 1] to 0 … 255; give a file of a plain VGG")
 
 
 def _by_gaps(numbers: Sequence[int]) -> list[str]:
-    """Torchvision counts every module: a step of 2 stays in the block, one of 3 leaves it, over the pooling."""
+    """Name the convolutions of a sequence in which every module has a number.
+
+    Within a block they are 2 apart in torchvision's (convolution, rectification), 3 in AdaIN's (padding too), which begins at
+    2; over a pooling one more.
+    """
     block = index = 1
     names = ["conv1_1"]
-    for gap in np.diff([*numbers]):
-        if gap not in (2, 3):
+    gaps = np.diff([*numbers])
+    within = 3 if numbers[:1] == [2] else 2
+    for gap in gaps:
+        if gap not in (within, within + 1):
             raise InputError(f"its convolutions have the numbers {_some(numbers)}, which is no VGG of torchvision's")
-        block, index = (block, index + 1) if gap == 2 else (block + 1, 1)
+        block, index = (block, index + 1) if gap == within else (block + 1, 1)
         names.append(f"conv{block}_{index}")
     return names
 

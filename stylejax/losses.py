@@ -81,8 +81,8 @@ def squared_error(features: FeatureMap, target: FeatureMap, weights: PositionWei
 def content_loss(features: FeatureMap, target: FeatureMap) -> Scalar:
     """½ · mean (F - P)² over positions and channels (eq. 1, divided by N·M).
 
-    Deviation: the paper sums, which makes the balance of content and style depend on the size of the picture. The preset
-    `paper` multiplies by N·M again.
+    Deviation: the paper prints a sum. On its normalized network, the mean gives the paper's Figure 2 at the printed ratios
+    α/β, and the sum the photograph.
     """
     return 0.5 * squared_error(features, target).value
 
@@ -102,7 +102,7 @@ def variations(image: Image, weights: PositionWeights | None = None) -> tuple[Me
 def total_variation(image: Image) -> Scalar:
     """The sum of the means of `variations`.
 
-    Deviation: the paper has no such term; its weight is zero in the preset `paper`.
+    Deviation: the paper has no such term; its weight is zero by default.
     """
     return sum((v.value for v in variations(image)), jnp.zeros((), image.dtype))
 

@@ -26,6 +26,7 @@ class Parameters(NamedTuple):
     """A network's numbers as they lie in a file: plain NumPy, with the preprocessing that belongs to them.
 
     The first convolution expects (x - mean) / std of an RGB image x in [0, 1]; mean and std have one entry a channel.
+    `normalized`: each filter's mean activation over photographs is 1, as in the paper; otherwise the scale is the publisher's.
     """
 
     network: str
@@ -33,6 +34,7 @@ class Parameters(NamedTuple):
     mean: Float[np.ndarray, "3"]
     std: Float[np.ndarray, "3"]
     source: str
+    normalized: bool
 
 
 def layer_names(network: str) -> tuple[str, ...]:
@@ -67,7 +69,8 @@ def smallest_side(layers: Iterable[str]) -> int:
 def random_parameters(network: str = "vgg19", seed: int = 0, channels: tuple[int, ...] = CHANNELS) -> Parameters:
     """He-scaled random kernels, the same for the same seed everywhere; `channels` narrows the network for tests.
 
-    Random features give textures but no objects: they are for trying things out, not for pictures.
+    Random features give textures but no objects: they are for trying things out, not for pictures. He's scale keeps their
+    activations near 1, so they count as normalized.
     """
     generator = np.random.Generator(np.random.Philox(seed))
     layers, inputs = {}, 3
@@ -77,4 +80,4 @@ def random_parameters(network: str = "vgg19", seed: int = 0, channels: tuple[int
         layers[name] = Convolution(kernel.astype(np.float32), np.zeros(outputs, np.float32))
         inputs = outputs
     mean, std = np.full(3, 0.45, np.float32), np.full(3, 0.225, np.float32)
-    return Parameters(network, layers, mean, std, f"random numbers of seed {seed}")
+    return Parameters(network, layers, mean, std, f"random numbers of seed {seed}", True)

@@ -1,6 +1,7 @@
-"""A network's mean activations: the scale of its filters, and a fingerprint of what was converted."""
+"""Normalize a network: rescale its filters so that each has a mean activation of 1, as the paper's authors did (section 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
@@ -8,61 +9,127 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from stylejax.checkpoint import parameters_hash
+from stylejax.config import Losses
 from stylejax.errors import InputError
+from stylejax.images import read_image
+from stylejax.installed import installed_file
 from stylejax.network import PAPER_LAYERS, Convolution, Parameters, block, layer_names
+from stylejax.resizing import fit, resize
 from stylejax.types import Image
 from stylejax.vgg import VGG, build_vgg
 
 Pictures: TypeAlias = Sequence[Float[Array | np.ndarray, "_ _ 3"]]
 """Images of any sizes, of JAX or NumPy."""
 
+SIZE = 384
+"""Longest side, in pixels, of the photographs that activations are measured on."""
 
-def fingerprint(parameters: Parameters) -> dict[str, float]:
-    """The mean activation of each of `PAPER_LAYERS` on one fixed image, with average pooling.
+MIN_SHARE = 0.1
+"""Least mean activation of a filter, over the mean of its layer. A filter that a few photographs hardly excite would be
+amplified without a limit."""
 
-    It depends on the preprocessing too, so it tells a network that was converted rightly from one with swapped channels
-    or another scale. Machines agree to about five digits.
+KNOWN_MEANS = {
+    "b6dac728b7aabceb485ad59bfc805684b04acb9b185e4a51deecb4ae3c36cc9d": Path(__file__).parent / "vgg16_means.npz",
+}
+"""Files of measured mean activations, by the hash of the parameters."""
+
+PHOTOGRAPHS = ("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg")
+"""The photographs that come with scikit-learn."""
+
+
+def normalized(parameters: Parameters) -> Parameters:
+    """Return the normalized network, by stored mean activations if there are any, else by two photographs of scikit-learn.
+
+    Raises `InputError` if the mean activations are unknown and scikit-learn is not installed.
     """
-    means = _channel_means(build_vgg(parameters), _test_image())
-    return {name: float(means[name].mean()) for name in PAPER_LAYERS}
+    if parameters.normalized:
+        return parameters
+    if path := KNOWN_MEANS.get(parameters_hash(parameters)):
+        with np.load(path) as file:
+            return rescale(parameters, dict(file), f"mean activations 1 by {path.name}")
+    files = [installed_file("scikit-learn", member) for member in PHOTOGRAPHS]
+    if None in files:
+        raise InputError(
+            f"the mean activations of {parameters.source} are unknown; pip install 'stylejax[pretrained]' for photographs to "
+            "measure them on, or use stylejax weights normalize"
+        )
+    images = [read_image(path) for path in files if path]
+    return normalize(parameters, [resize(image, *fit(image.shape, SIZE)).clip(0, 1) for image in images])
+
+
+def scaled(parameters: Parameters, losses: Losses) -> Parameters:
+    """Return the network in the scale that the losses are made for. Raises `InputError` if it cannot be had."""
+    check_scale(losses, parameters.normalized)
+    return normalized(parameters) if losses == "paper" else parameters
+
+
+def check_scale(losses: Losses, is_normalized: bool) -> None:
+    """Raise `InputError` for a normalized network with losses made for one as published."""
+    if losses == "caffe" and is_normalized:
+        raise InputError(
+            "--losses caffe (preset neural-style or gatys2016) must have a network as published, got a normalized one; give "
+            "--weights vgg16 or a file of Keras, Caffe or torchvision"
+        )
 
 
 def normalize(parameters: Parameters, images: Pictures) -> Parameters:
-    """The same network with every filter's mean activation, over all images and positions, equal to 1.
-
-    Rectification and average pooling commute with a positive scale: if filter o has the mean m_o, dividing its kernel
-    and bias by m_o and multiplying by m_o what the next layer takes from it changes nothing but the scale of the
-    channels. Gatys et al. used weights scaled so (section 2), and images of 0 … 255, as the network does then. A filter that
-    never responds keeps its scale.
+    """Return the network with the mean activation of every filter over all images and positions equal to 1.
 
     Raises `InputError` without images and for one that is too small for the network.
     """
-    means = _mean_activations(build_vgg(parameters), images)
+    return rescale(parameters, mean_activations(parameters, images), f"mean activations 1 over {len(images)} images")
+
+
+def rescale(parameters: Parameters, means: Mapping[str, np.ndarray], how: str) -> Parameters:
+    """Divide the activations of every filter by its mean; `how` is added to the source.
+
+    Rectification and pooling commute with a positive scale: dividing kernel and bias of filter o by m_o, and multiplying by
+    m_o what the next layer takes from it, changes only the scale of the channels. The network then takes images of 0 … 255.
+    Deviation: a mean below `MIN_SHARE` of its layer's counts as that.
+    """
     std = np.full(3, 1 / 255, np.float32)
-    layers, before = {}, std / parameters.std
+    layers, previous = {}, std / parameters.std
     for name in layer_names(parameters.network):
         kernel, bias = parameters.layers[name]
-        scale = np.where(means[name] > 0, means[name], 1.0)
-        scaled = kernel * before[:, None] / scale
-        layers[name] = Convolution(scaled.astype(np.float32), (bias / scale).astype(np.float32))
-        before = scale
-    source = f"{parameters.source}; mean activations 1 over {len(images)} images"
-    return parameters._replace(layers=layers, std=std, source=source)
+        mean = np.asarray(means[name], np.float64)
+        scale = np.maximum(mean, MIN_SHARE * mean.mean() or 1.0)
+        layers[name] = Convolution(
+            (kernel * previous[:, None] / scale).astype(np.float32), (bias / scale).astype(np.float32)
+        )
+        previous = scale
+    return parameters._replace(layers=layers, std=std, source=f"{parameters.source}; {how}", normalized=True)
 
 
-def _mean_activations(vgg: VGG, images: Pictures) -> dict[str, np.ndarray]:
+def mean_activations(parameters: Parameters, images: Pictures) -> dict[str, np.ndarray]:
+    """Return the mean activation of every filter, by layer, over all images and positions.
+
+    Maximum pooling, as the authors measured it: their normalized VGG-19 has a mean of 1.00 at conv1_1 as at conv5_1 over nine
+    photographs, with average pooling 1.07 and 0.24.
+    """
     if not images:
         raise InputError("normalizing needs at least one image; name a folder that holds some")
+    vgg = build_vgg(parameters, "max")
     names = layer_names(vgg.network)
     sums: dict[str, Any] = dict.fromkeys(names, 0.0)
     positions = dict.fromkeys(names, 0)
     for image in images:
         for name, mean in _channel_means(vgg, jnp.asarray(image, jnp.float32)).items():
             # Each pooling drops an odd last row and column.
-            here = (image.shape[0] >> block(name) - 1) * (image.shape[1] >> block(name) - 1)
-            sums[name] = sums[name] + np.asarray(mean, np.float64) * here
-            positions[name] += here
+            count = (image.shape[0] >> block(name) - 1) * (image.shape[1] >> block(name) - 1)
+            sums[name] = sums[name] + np.asarray(mean, np.float64) * count
+            positions[name] += count
     return {name: sums[name] / positions[name] for name in names}
+
+
+def fingerprint(parameters: Parameters) -> dict[str, float]:
+    """Return the mean activation of each of `PAPER_LAYERS` on one fixed image, with average pooling.
+
+    It depends on the preprocessing too, so it tells a network that was converted rightly from one with swapped channels
+    or another scale. Machines agree to about five digits.
+    """
+    means = _channel_means(build_vgg(parameters), _test_image())
+    return {name: float(means[name].mean()) for name in PAPER_LAYERS}
 
 
 def _channel_means(vgg: VGG, image: Image) -> dict[str, Float[Array, " _"]]:

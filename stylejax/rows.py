@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from stylejax import colours
 from stylejax.balance import loss_weights
-from stylejax.config import TransferConfig
+from stylejax.config import Losses, TransferConfig
 from stylejax.grid import Row
 from stylejax.images import read_image
 from stylejax.lanes import ALIKE, Lane, placed
 from stylejax.minimizer import Info
 from stylejax.network import Parameters
+from stylejax.normalize import scaled
 from stylejax.objective import Targets, Terms
 from stylejax.plan import needed_bytes
 from stylejax.regions import check_masks, read_masks
@@ -28,7 +28,7 @@ from stylejax.sweep import Watch, descend, width_of
 from stylejax.transfer import Result, minimizer_of, network_options
 from stylejax.vgg import VGG, build_vgg
 
-LEAVES = ("seed", "init", "content_weight", "style_weight", "tv_weight", "balance", "style_scale")
+LEAVES = ("seed", "init", "content_weight", "style_weight", "tv_weight", "style_scale")
 """Settings that change only the numbers that a program is given. Any other makes another group of rows."""
 
 
@@ -66,12 +66,12 @@ def paint(
     """
 
     @functools.cache
-    def built(network: tuple[str, int], **options: Any) -> VGG:
-        return placed(build_vgg(networks[network], **options), mesh, ALIKE)
+    def built(network: tuple[str, int], losses: Losses, **options: Any) -> VGG:
+        return placed(build_vgg(scaled(networks[network], losses), **options), mesh, ALIKE)
 
     for group in groups_of(rows):
         config = group[0].config
-        vgg = built(group[0].network, **network_options(config))
+        vgg = built(group[0].network, config.losses, **network_options(config))
         width = width_of(
             _most_lanes(config, lanes), len(group), mesh, functools.partial(_needed, group[0], vgg.network)
         )
@@ -153,7 +153,7 @@ def _lane_maker(vgg: VGG, first: Row) -> Callable[[Row, int, Any], tuple[Any, Ta
         targets = Targets(responses, grams, guides, kept)
         if image is None:
             image = first_image(row.config, *pictures(row.content, row.styles), h, w)
-        weights = loss_weights(row.config, jax.tree.map(jnp.asarray, targets), h * w, unit=vgg.unit())
+        weights = loss_weights(row.config, targets, h * w, vgg.unit())
         return resize(image, h, w), targets, weights
 
     return lane

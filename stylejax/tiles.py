@@ -35,7 +35,7 @@ from stylejax.objective import (
     weighed,
 )
 from stylejax.parameterize import Encoded
-from stylejax.types import Features, Image, Network, Scalar
+from stylejax.types import Image, Network, Scalar
 from stylejax.windows import Window
 
 TargetsIn: TypeAlias = Callable[[Window], Targets]
@@ -80,12 +80,6 @@ def tiled_styles(
     return {name: target_from(mean.value, statistic) for name, mean in total(parts).style.items()}
 
 
-def tiled_squares(vgg: Network, image: Any, layers: Iterable[str], windows: Sequence[Window]) -> dict[str, Any]:
-    """P² over positions and channels of each layer, as a `Mean`, by windows."""
-    layers = tuple(layers)
-    return total(_squares(cut(image, w), vgg, layers, ownership(w, layers)) for w in windows).content
-
-
 def cut(image: Any, window: Window) -> Any:
     """What a window sees of an image (h, w, …), or of a map on the grid that the window is given on."""
     rows, columns = window
@@ -128,13 +122,6 @@ def _owned(ownership: Ownership) -> Owned:
 @jax.jit
 def _measures(image: Image, vgg: Network, targets: Targets, ownership: Ownership) -> Measures:
     return measure(image, vgg, targets, _owned(ownership))
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _squares(image: Image, vgg: Network, layers: tuple[str, ...], ownership: Ownership) -> Measures:
-    features: Features = vgg(image, layers)
-    zeros = jax.tree.map(jnp.zeros_like, features)
-    return measure(image, lambda *_: features, Targets(zeros, {}), _owned(ownership))
 
 
 @jax.jit

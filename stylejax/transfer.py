@@ -17,6 +17,7 @@ from stylejax.errors import InputError
 from stylejax.lbfgs import lbfgs, lbfgs_zoom
 from stylejax.minimizer import Info, Minimizer
 from stylejax.network import Parameters
+from stylejax.normalize import check_scale, scaled
 from stylejax.objective import Terms, shown
 from stylejax.optimize import Run, minimize
 from stylejax.parameterize import Encoded, decode
@@ -97,6 +98,12 @@ def transfer(
     content = check_image(content, "content")
     if vgg is None:
         vgg = vgg_of(config, resolve(config.weights, config.seed)[0])
+    elif config.losses == "paper" and not vgg.normalized:
+        raise InputError(
+            "vgg must be a normalized network for --losses paper, got one as published; build it of "
+            "stylejax.normalized(parameters)"
+        )
+    check_scale(config.losses, vgg.normalized)
     masks = read_masks(config) if masks is None else masks
     shapes = [s.shape for s in styles]
     config = check_run(config, vgg.network, content.shape, shapes, masks)
@@ -111,8 +118,8 @@ def transfer(
 
 
 def vgg_of(config: TransferConfig, parameters: Parameters) -> VGG:
-    """The network as a config has it."""
-    return build_vgg(parameters, **network_options(config))
+    """Build the network of a config, in the scale that its losses need. Raises `InputError` if that cannot be had."""
+    return build_vgg(scaled(parameters, config.losses), **network_options(config))
 
 
 def network_options(config: TransferConfig) -> dict[str, Any]:

@@ -87,6 +87,7 @@ class VGG(nnx.Module):
         precision: Precision = "default",
     ):
         self.network = parameters.network
+        self.normalized: bool = parameters.normalized
         self.remat: bool = remat
         self.pooling: str = pooling
         self.padding: str = padding

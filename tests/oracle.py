@@ -50,8 +50,8 @@ def gram(f):
 
 
 def content(f, p):
-    """Equation 1."""
-    return 0.5 * sum((a - b) ** 2 for a, b in zip(f.ravel(), p.ravel(), strict=True))
+    """Equation 1, as a mean over channels and positions."""
+    return 0.5 * sum((a - b) ** 2 for a, b in zip(f.ravel(), p.ravel(), strict=True)) / f.size
 
 
 def style(f, a):

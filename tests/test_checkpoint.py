@@ -53,8 +53,8 @@ def test_the_layout_is_the_documented_one(saved: Path, parameters: Parameters):
         assert set(file) == set(layer_names("vgg19"))
         assert dataset(file, "conv1_1/kernel").shape == (3, 3, 3, 4)
         assert dataset(file, "conv1_1/bias").shape == (4,)
-        assert set(file.attrs) == {"format", "network", "mean", "std", "source", "sha256"}
-        assert file.attrs["format"] == "stylejax-vgg 1"
+        assert set(file.attrs) == {"format", "network", "mean", "std", "source", "normalized", "sha256"}
+        assert file.attrs["format"] == "stylejax-vgg 2"
         assert file.attrs["sha256"] == parameters_hash(parameters)
 
 
@@ -128,7 +128,7 @@ def test_one_changed_number_is_noticed(saved: Path):
 @pytest.mark.parametrize(
     ("attribute", "value", "expected"),
     [
-        ("format", "stylejax-vgg 2", "not a canonical weights file"),
+        ("format", "stylejax-vgg 1", "not a canonical weights file"),
         ("format", None, "not a canonical weights file"),
         ("network", "vgg11", "network 'vgg11'; only vgg19 or vgg16"),
         ("network", None, "lacks the attributes network"),

@@ -554,7 +554,7 @@ def test_defaults_are_those_of_python():
 def test_a_preset_sets_the_defaults_wherever_it_stands(words: str):
     config = transfer_of(*words.split()).config
     assert config.size == 64
-    assert (config.scales, config.init, config.balance) == ("1", "noise", "paper")
+    assert (config.scales, config.init, config.losses) == ("1", "noise", "paper")
     assert config.style_weight == preset("paper").style_weight
 
 
@@ -562,7 +562,7 @@ def test_options_override_a_preset():
     config = transfer_of(
         "--init", "content", "c", "s", "-o", "o.png", "--preset", "paper", "--style-weight", "7"
     ).config
-    assert (config.init, config.style_weight, config.balance) == ("content", 7, "paper")
+    assert (config.init, config.style_weight, config.scales) == ("content", 7, "1")
 
 
 def test_of_two_presets_the_last_counts():

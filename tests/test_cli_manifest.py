@@ -168,7 +168,7 @@ RUNS = {
     "plain": (),
     "noise": ("--init", "noise", "--seed", "5", "--scales", "16"),
     "a first image": ("--init", "first.png"),
-    "adam": ("--optimizer", "adam", "--pooling", "max", "--padding", "circular", "--balance", "paper"),
+    "adam": ("--optimizer", "adam", "--pooling", "max", "--padding", "circular"),
     "layers": ("--style-layers", "conv1_1,relu2_1", "--content-layers", "conv3_1", "--tv-weight", "0.5"),
 }
 

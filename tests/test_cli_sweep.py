@@ -171,7 +171,7 @@ def test_resume_makes_what_is_missing_damaged_or_of_other_settings(studio: Path,
 
 
 def test_a_broken_row_is_told_and_the_others_kept(capsys: pytest.CaptureFixture[str]):
-    assert sweep("--style-weight", "1,1e38", "--balance", "paper", "--content-weight", "1e38,1", "--lanes", "4") == 1
+    assert sweep("--style-weight", "1,1e38", "--content-weight", "1e38,1", "--lanes", "4") == 1
     said = capsys.readouterr()
     broken = [entry["row"] for entry in entries("out") if "error" in entry]
     assert broken and said.out == f"out: {8 - len(broken)} of 8 pictures\n"

@@ -143,7 +143,7 @@ def test_layers_are_one_or_more_and_different(name: str, layers: tuple[str, ...]
     ("name", "wrong", "right"),
     [
         ("pooling", "mex", "max"),
-        ("balance", "papr", "paper"),
+        ("losses", "papr", "paper"),
         ("precision", "bf61", "bf16"),
         ("optimizer", "lbgfs", "lbfgs"),
     ],
@@ -168,9 +168,10 @@ def test_the_default_is_the_paper_where_pictures_do_not_suffer():
     assert (config.pooling, config.optimizer, config.tv_weight) == ("avg", "lbfgs", 0)
 
 
-def test_the_paper_preset_is_one_scale_of_the_equations_as_printed_from_noise():
+def test_the_paper_preset_is_one_scale_from_noise_with_the_papers_ratio():
     config = preset("paper")
-    assert (config.scales, config.init, config.balance, config.pooling) == ("1", "noise", "paper", "avg")
+    assert (config.scales, config.init, config.losses, config.pooling) == ("1", "noise", "paper", "avg")
+    assert config.content_weight / config.style_weight == 1e-3
     assert config.ladder() == (config.size,)
 
 

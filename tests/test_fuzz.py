@@ -25,7 +25,7 @@ def findings(kind: str, first: int, count: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["image-png", "manifest-png", "run", "weights-keras"])
+@pytest.mark.parametrize("kind", ["image-png", "manifest-png", "run", "weights-keras", "weights-adain"])
 def test_a_few_damaged_files_end_in_one_line(kind: str):
     assert findings(kind, 0, 60) == []
 

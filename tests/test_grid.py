@@ -92,9 +92,9 @@ def test_a_file_names_pictures_from_its_own_folder(studio: Path, monkeypatch: py
 
 def test_a_preset_gives_the_other_settings():
     found = read(preset=("default", "paper"), style_weight=("5",))
-    assert [(r.config.balance, r.config.init, r.config.style_weight) for r in found.rows] == [
-        ("relative", "content", 5.0),
-        ("paper", "noise", 5.0),
+    assert [(r.config.scales, r.config.init, r.config.style_weight) for r in found.rows] == [
+        ("auto", "content", 5.0),
+        ("1", "noise", 5.0),
     ]
 
 

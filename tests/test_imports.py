@@ -14,6 +14,8 @@ LEVELS = (
         "files",
         "resizing",
         "images",
+        "installed",
+        "torch_file",
         "colours",
         "deep_colour",
         "film",

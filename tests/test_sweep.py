@@ -137,13 +137,13 @@ def test_leaves_that_disagree_are_refused(narrow_vgg: VGG, photo: np.ndarray, ar
 
 
 def test_rows_are_what_transfer_makes(row: Any, networks: Any, narrow_vgg: VGG):
-    """With one lane on one device, bit for bit; weights, balances, first images, styles and their scale share a program."""
+    """With one lane on one device, bit for bit; weights, first images, styles and their scale share a program."""
     settings = (
         {},
         {"style_weight": 1e3, "content": "d.png"},
         {"init": "noise", "seed": 5, "style": "t.png"},
         {"style_scale": 0.8, "tv_weight": 0.1},
-        {"balance": "paper", "init": "style"},
+        {"content_weight": 3.0, "init": "style"},
     )
     rows = [row(i, parameterization="pyramid", **own) for i, own in enumerate(settings)]
     assert len(groups_of(rows)) == 1
@@ -200,7 +200,7 @@ def test_lanes_of_adam_have_the_mean_of_their_points(row: Any, networks: Any, na
 
 
 def test_a_broken_row_fails_alone(row: Any, networks: Any):
-    rows = [row(1), row(2, balance="paper", style_weight=1e38, content_weight=1e38), row(3)]
+    rows = [row(1), row(2, style_weight=1e38, content_weight=1e38), row(3)]
     painted = list(paint(rows, networks, lanes=3))
     assert [one.result is None for one in painted] == [False, True, False]
 
