@@ -143,8 +143,10 @@ def prepare(options: Options, name: str, content: Source, styles: Sequence[Sourc
     _check_folder(options.out, name)
     say(explanation)
     config = dataclasses.replace(configs[0], pooling=options.pooling)
-    network = f"{parameters.network.upper().replace('VGG', 'VGG-')} ({parameters.source}), {POOLINGS[options.pooling]} pooling"
-    recipe = f"{network}, {options.steps} steps of L-BFGS at {options.size} pixels."
+    network = f"{parameters.network.upper().replace('VGG', 'VGG-')} of {parameters.source}"
+    recipe = (
+        f"{network}, {POOLINGS[options.pooling]} pooling, {options.steps} steps of L-BFGS at {options.size} pixels."
+    )
     return Studio(vgg_of(config, parameters), recipe)
 
 

@@ -23,7 +23,7 @@ from stylejax.objective import Targets, Terms
 from stylejax.plan import needed_bytes
 from stylejax.regions import check_masks, read_masks
 from stylejax.resizing import Picture, resize
-from stylejax.scales import content_at, content_size, first_image, scales_of, style_at
+from stylejax.scales import VARIATIONS, content_at, content_size, first_image, scales_of, style_at
 from stylejax.sweep import Watch, descend, width_of
 from stylejax.transfer import Result, minimizer_of, network_options
 from stylejax.vgg import VGG, build_vgg
@@ -150,7 +150,7 @@ def _lane_maker(vgg: VGG, first: Row) -> Callable[[Row, int, Any], tuple[Any, Ta
         responses, kept = content(row.content, side)
         like = row.content if colours.is_of_content(config.colour) else first.content
         grams, guides = style(like, row.styles, row.config.style_scale, side)
-        targets = Targets(responses, grams, guides, kept)
+        targets = Targets(responses, grams, guides, kept, VARIATIONS[config.tv])
         if image is None:
             image = first_image(row.config, *pictures(row.content, row.styles), h, w)
         weights = loss_weights(row.config, targets, h * w, vgg.unit())

@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from stylejax.errors import InputError
 from stylejax.lanes import Lane, minimize_lanes
-from stylejax.lbfgs import HISTORY, lbfgs
-from stylejax.memory import available_bytes, lanes_that_fit, predicted_bytes
+from stylejax.lbfgs import lbfgs
+from stylejax.memory import IMAGE, available_bytes, lanes_that_fit, predicted_bytes
 from stylejax.minimizer import Info, Minimizer
 from stylejax.objective import Kept, Targets, Terms, layers_in, objective, shown
 from stylejax.parameterize import Parameterization, encode
@@ -52,18 +52,28 @@ def sweep(
     Raises `InputError` when leaves disagree on how many lanes there are.
     """
     alone = _lanes_of((images, targets, weights))
+    minimizer = minimizer or lbfgs()
     h, w, _ = alone[0][0].shape
+    vectors = _state_images(minimizer, parameterization, h, w)
 
     def needed(count: int) -> int:
-        return predicted_bytes(vgg.network, layers_in(targets), h, w, round(HISTORY * 4 / 3), lanes=count)
+        layers = layers_in(targets)
+        return predicted_bytes(vgg.network, layers, h, w, round(vectors / 2), lanes=count, remat=vgg.remat)
 
     width = width_of(lanes, len(alone), mesh, needed)
-    how = (vgg, minimizer or lbfgs(), parameterization, steps, callback, width, mesh)
+    how = (vgg, minimizer, parameterization, steps, callback, width, mesh)
     ended = [one for i in range(0, len(alone), width) for one in descend(alone[i : i + width], *how)]
     found = [lane.aux or jax.tree.map(lambda _: np.nan, one[2]) for one, (_, lane) in zip(alone, ended, strict=True)]
     terms = jax.tree.map(lambda *parts: np.asarray(parts, np.float32), *found)
     losses = np.asarray([lane.value for _, lane in ended], np.float32)
     return Swept(np.stack([image for image, _ in ended]), losses, terms)
+
+
+def _state_images(minimizer: Minimizer, parameterization: Parameterization, height: int, width: int) -> float:
+    """Return the size of an optimizer's state, in float32 images."""
+    image = jax.ShapeDtypeStruct((height, width, 3), np.float32)
+    state = jax.eval_shape(lambda x: minimizer.init(encode(x, parameterization)), image)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / (IMAGE * height * width)
 
 
 def descend(

@@ -180,17 +180,20 @@ def computed_again(compute: Callable[[FeatureMap], Any], x: FeatureMap) -> Any:
     It is `jax.checkpoint` but for one thing. On the CPU, XLA sees that the two computations are one and keeps the first; so the
     second adds to x a zero that is made of the gradient that comes in, and must wait for it.
     """
+    # What `compute` closes over becomes an argument: kernels inside of `shard_map` may not be captured.
+    pure, captured = jax.closure_convert(compute, x)
 
-    def forward(x: FeatureMap) -> tuple[Any, FeatureMap]:
-        return compute(x), x
+    def forward(x: FeatureMap, *captured: Any) -> tuple[Any, tuple]:
+        return pure(x, *captured), (x, captured)
 
-    def backward(x: FeatureMap, slopes: Any) -> tuple[FeatureMap]:
+    def backward(saved: tuple, slopes: Any) -> tuple:
+        x, captured = saved
         zero = sum(0 * leaf.ravel()[0] for leaf in jax.tree.leaves(slopes))
-        return jax.vjp(compute, x + zero)[1](slopes)
+        return jax.vjp(pure, x + jnp.asarray(zero, x.dtype), *captured)[1](slopes)
 
-    again = jax.custom_vjp(compute)
+    again = jax.custom_vjp(pure)
     again.defvjp(forward, backward)
-    return again(x)
+    return again(x, *captured)
 
 
 def build_vgg(

@@ -107,7 +107,7 @@ def test_a_figure_is_made_of_real_pictures(name, made, cells, run, script, tmp_p
     assert all(picture.shape == (21, 32, 3) and picture.std() > 0.01 for picture in pictures)
     assert page.count("<tr>") == 1 + made
     caption = re.search("<p>(.*)</p>", page)[1]
-    assert "photo" in caption and "VGG-19 (random" in caption
+    assert "photo" in caption and "VGG-19 of random" in caption
     assert "average pooling, 2 steps of L-BFGS at 32 pixels." in caption
     height, width = stylejax.read_image(folder / f"{name}.png").shape[:2]
     assert height > 21 * 2 and width > 32 * 2

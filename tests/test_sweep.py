@@ -21,6 +21,7 @@ from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.grid import Row
 from stylejax.images import read_image
+from stylejax.memory import predicted_bytes
 from stylejax.network import Parameters
 from stylejax.objective import Targets, Terms
 from stylejax.regions import Masks
@@ -118,6 +119,27 @@ def test_lanes_may_have_regions_and_share_what_is_kept(
     np.testing.assert_allclose(swept.images[:, :20], np.stack([photo[:20]] * 2), atol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_the_memory_of_lanes_is_that_of_the_optimizer_given(
+    optimizer: str, narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    """As `stylejax.sweep` asks for it, against the model of the command line, which knows the optimizer by name."""
+    asked: list[int] = []
+
+    def look(lanes: Any, count: int, mesh: Any, needed: Any) -> int:
+        asked.extend(needed(n) for n in (1, 3))
+        return 1
+
+    monkeypatch.setattr(engine, "width_of", look)
+    images, targets, weights = stacked(narrow_vgg, photo, artwork)
+    minimizer = stylejax.adam() if optimizer == "adam" else stylejax.lbfgs(30)
+    stylejax.sweep(images, narrow_vgg, targets, weights, steps=1, minimizer=minimizer)
+    layers, shape = ("conv1_1", "conv2_1"), images.shape[1:3]
+    for found, lanes in zip(asked, (1, 3), strict=True):
+        expected = predicted_bytes("vgg19", layers, *shape, 30, optimizer=optimizer, pyramid=True, lanes=lanes)
+        assert found == pytest.approx(expected, rel=0.1)
+
+
 def test_a_broken_lane_is_told_by_its_loss(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
     images, targets, weights = stacked(narrow_vgg, photo, artwork)
     weights = weights._replace(tv=np.float32([0, np.nan, 0]))
@@ -151,6 +173,14 @@ def test_rows_are_what_transfer_makes(row: Any, networks: Any, narrow_vgg: VGG):
         expected = single(painted.row, narrow_vgg)
         np.testing.assert_array_equal(painted.result.image, expected.image)
         assert painted.result._replace(image=None) == expected._replace(image=None)
+
+
+@pytest.mark.parametrize("tv", ["absolute", "isotropic"])
+def test_rows_have_the_total_variation_that_is_asked_for(tv: str, row: Any, networks: Any, narrow_vgg: VGG):
+    (painted,) = paint([row(1, tv=tv, tv_weight=10.0)], networks)
+    expected = single(painted.row, narrow_vgg)
+    np.testing.assert_array_equal(painted.result.image, expected.image)
+    assert painted.result.loss == expected.loss
 
 
 @pytest.mark.parametrize("devices", [pytest.param(None, marks=pytest.mark.slow), 4])

@@ -1,0 +1,196 @@
+"""Properties of whole runs over random configs: options combine, and a new field of the config is part of this at once."""
+
+import dataclasses
+import tempfile
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import NARROW, noise_image, picture
+from hypothesis import HealthCheck, Phase, given, reject, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh
+from PIL import Image as Pillow
+
+from stylejax import colours
+from stylejax.checks import check_run
+from stylejax.config import TransferConfig
+from stylejax.engine import Subject, engine_at
+from stylejax.errors import InputError
+from stylejax.grid import Row
+from stylejax.images import read_image
+from stylejax.minimizer import OnHost
+from stylejax.network import Parameters, random_parameters
+from stylejax.regions import check_masks, read_masks
+from stylejax.rows import paint
+from stylejax.scales import content_size
+from stylejax.shards import gathered
+from stylejax.transfer import Checkpoint, Result, transfer, vgg_of
+from stylejax.vgg import VGG
+
+FOLDER = Path(tempfile.mkdtemp(prefix="stylejax-tests-"))
+FILES = {"c.png": (40, 48), "s.png": (36, 34), "t.png": (33, 40)}
+NETWORK = "narrow"
+STEPS = 3
+
+CHOSEN: dict[str, st.SearchStrategy[Any]] = {
+    "size": st.just(40),
+    "steps": st.just(STEPS),
+    "scales": st.sampled_from(["1", "24", "auto"]),
+    "seed": st.integers(0, 9),
+    "init": st.sampled_from(["content", "noise", "style", "grey", "content+noise:0.3", str(FOLDER / "t.png")]),
+    "weights": st.just(NETWORK),
+    "content_weight": st.floats(0, 10),
+    "style_weight": st.floats(0, 1e4),
+    "tv_weight": st.floats(0, 10),
+    "style_scale": st.sampled_from([0.7, 1.0, 1.3]),
+    "style_weights": st.sampled_from([(), (2.0, 1.0)]),
+    "content_masks": st.sampled_from([(), (str(FOLDER / "mask.png"),)]),
+    "style_masks": st.sampled_from([(), (str(FOLDER / "mask.png"), str(FOLDER / "mask.png"))]),
+    "keep_mask": st.sampled_from(["", str(FOLDER / "keep.png")]),
+    "content_layers": st.sampled_from([("conv4_2",), ("conv2_1", "conv3_1:0.5")]),
+    "style_layers": st.sampled_from([("conv1_1", "conv2_1:3"), ("conv1_1:0.2", "conv3_1"), ("conv2_2",)]),
+    "history": st.integers(1, 4),
+    "learning_rate": st.floats(0.001, 0.1),
+    "average": st.sampled_from([0.0, 0.9]),
+    "bits": st.sampled_from([8, 16]),
+    "tile": st.just("off"),
+    "shard": st.just("off"),
+}
+"""Of fields whose type does not say what they can be."""
+
+
+def strategy(field: dataclasses.Field) -> st.SearchStrategy[Any]:
+    """Every choice of a field; an unknown field without choices of its own is an error here, not a gap."""
+    if field.name in CHOSEN:
+        return CHOSEN[field.name]
+    kind = typing.get_type_hints(TransferConfig)[field.name]
+    if kind is bool:
+        return st.booleans()
+    assert typing.get_origin(kind) is Literal, f"say in CHOSEN what {field.name} can be"
+    return st.sampled_from(typing.get_args(kind))
+
+
+VALUES = st.fixed_dictionaries({f.name: strategy(f) for f in dataclasses.fields(TransferConfig)})
+STYLES = st.sampled_from([("s.png",), ("s.png", "t.png")])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files() -> None:
+    for number, (name, (h, w)) in enumerate(FILES.items()):
+        noise_image(h, w, number).save(FOLDER / name)
+    mask = np.zeros((40, 48, 3), np.uint8)
+    mask[:, :24] = 255
+    Pillow.fromarray(mask).save(FOLDER / "mask.png")
+    Pillow.fromarray(mask[::-1, ::-1] // 255 * 180).save(FOLDER / "keep.png")
+
+
+def parameters_for(config: TransferConfig) -> Parameters:
+    return random_parameters("vgg19", 0, NARROW)._replace(normalized=config.losses == "paper")
+
+
+def run_of(values: dict[str, Any], styles: tuple[str, ...]) -> tuple[TransferConfig, list[Path], VGG]:
+    """A config that can run, with its files and network; what cannot run is rejected, as the user is told."""
+    paths = [FOLDER / name for name in ("c.png", *styles)]
+    try:
+        config = TransferConfig(**values)
+        shapes = [read_image(path).shape for path in paths]
+        check_run(config, "vgg19", shapes[0], shapes[1:], read_masks(config))
+    except InputError:
+        reject()
+    return config, paths, vgg_of(config, parameters_for(config))
+
+
+def single(config: TransferConfig, paths: list[Path], vgg: VGG, **options: Any) -> Result:
+    content, *styles = map(read_image, paths)
+    return transfer(content, styles, vgg=vgg, config=config, **options)
+
+
+def check_same(found: Result | None, expected: Result) -> None:
+    assert found is not None
+    np.testing.assert_array_equal(found.image, expected.image)
+    assert found._replace(image=None) == expected._replace(image=None)
+
+
+def check_row(values: dict[str, Any], styles: tuple[str, ...]) -> None:
+    config, paths, vgg = run_of(values, styles)
+    row = Row(1, paths[0], tuple(paths[1:]), config, tuple(read_image(path).shape for path in paths))
+    (painted,) = paint([row], {row.network: parameters_for(config)})
+    check_same(painted.result, single(config, paths, vgg))
+
+
+def check_resumed(values: dict[str, Any], styles: tuple[str, ...], at: int) -> None:
+    config, paths, vgg = run_of(values, styles)
+    kept: list[Checkpoint] = []
+    expected = single(config, paths, vgg, keep=lambda checkpoint: kept.append(jax.device_get(checkpoint)))
+    checkpoint = kept[min(at, len(kept) - 1)]
+    run = checkpoint.run._replace(state=jax.tree.map(jnp.asarray, checkpoint.run.state))
+    check_same(single(config, paths, vgg, resume=checkpoint._replace(run=run)), expected)
+
+
+def evaluated(config: TransferConfig, subject: Subject, vgg: VGG, mesh: Mesh | None) -> tuple[Any, list[Any]]:
+    """Value and gradient of the last scale at an image that is neither content nor style."""
+    engine = engine_at(config, subject, vgg, config.size, mesh)
+    image = picture(np.random.default_rng(0), *content_size(config, subject.content.shape, config.size))
+    evaluate = (
+        engine.fn.evaluate if isinstance(engine.fn, OnHost) else jax.jit(jax.value_and_grad(engine.fn, has_aux=True))
+    )
+    (value, _), gradient = evaluate(engine.first(image, config), *engine.args)
+    return value, jax.tree.leaves(gathered(gradient, engine.shapes) if engine.mesh else gradient)
+
+
+def check_parts(values: dict[str, Any], styles: tuple[str, ...]) -> None:
+    """By tiles and over two devices, against the whole. Shallow layers: at this size deep ones have one tile."""
+    shallow = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1:3")}
+    config, paths, vgg = run_of(values | shallow, styles)
+    content, *pictures = map(read_image, paths)
+    masks = check_masks(read_masks(config), config, content.shape, [x.shape for x in pictures])
+    subject = Subject(*colours.before(config.colour, content, pictures), masks)
+    mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+    value, gradient = evaluated(config, subject, vgg, None)
+    ways = [({"tile": "16"}, None)] * (config.padding != "circular")
+    ways += [({"shard": "2"}, mesh)] * (config.padding == "zeros")
+    for way, devices in ways:
+        found, slopes = evaluated(dataclasses.replace(config, **way), subject, vgg, devices)
+        np.testing.assert_allclose(found, value, rtol=2e-4)
+        for leaf, expected in zip(slopes, gradient, strict=True):
+            np.testing.assert_allclose(leaf, expected, rtol=0, atol=1e-3 * float(np.abs(expected).max()) + 1e-9)
+
+
+def few(count: int) -> Any:
+    """The same examples in every run; rejected configs cost nothing but their checks."""
+    checks = [HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    return settings(
+        max_examples=count, deadline=None, derandomize=True, suppress_health_check=checks, phases=[Phase.generate]
+    )
+
+
+@given(VALUES, STYLES)
+@few(4)
+def test_a_row_of_a_sweep_is_what_transfer_makes(values: dict[str, Any], styles: tuple[str, ...]):
+    check_row(values, styles)
+
+
+@given(VALUES, STYLES, st.integers(0, 2 * STEPS))
+@few(3)
+def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(values: dict[str, Any], styles: tuple[str, ...], at: int):
+    check_resumed(values, styles, at)
+
+
+@given(VALUES, STYLES)
+@few(3)
+def test_tiles_and_shards_are_the_whole(values: dict[str, Any], styles: tuple[str, ...]):
+    check_parts(values, styles)
+
+
+@pytest.mark.slow
+@given(VALUES, STYLES, st.integers(0, 2 * STEPS))
+@few(40)
+def test_many_whole_configs(values: dict[str, Any], styles: tuple[str, ...], at: int):
+    check_row(values, styles)
+    check_resumed(values, styles, at)
+    check_parts(values, styles)
