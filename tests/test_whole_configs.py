@@ -144,9 +144,11 @@ def evaluated(config: TransferConfig, subject: Subject, vgg: VGG, mesh: Mesh | N
 
 
 def check_parts(values: dict[str, Any], styles: tuple[str, ...]) -> None:
-    """By tiles and over two devices, against the whole. Shallow layers: at this size deep ones have one tile."""
+    """By tiles and over two devices, against the whole. Shallow layers: at this size deep ones have one tile. The absolute
+    total variation has no gradient at equal neighbors, where programs that round otherwise have either sign."""
     shallow = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1:3")}
-    config, paths, vgg = run_of(values | shallow, styles)
+    smooth = {"tv": "isotropic"} if values["tv"] == "absolute" else {}
+    config, paths, vgg = run_of(values | shallow | smooth, styles)
     content, *pictures = map(read_image, paths)
     masks = check_masks(read_masks(config), config, content.shape, [x.shape for x in pictures])
     subject = Subject(*colours.before(config.colour, content, pictures), masks)
