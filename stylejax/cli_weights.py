@@ -71,7 +71,7 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert a VGG file of Keras, PyTorch, safetensors or MatConvNet to the one canonical file."""
+    """Convert a VGG file of Keras, PyTorch or safetensors to the one canonical file."""
 
     file: Positional[Path]
     """The foreign file; what it is is found from its content."""

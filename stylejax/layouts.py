@@ -6,7 +6,6 @@ admits NumPy's arrays alone. `reading` turns whatever the decoders raise into an
 """
 
 import importlib
-import mmap
 import pickle
 import re
 import zipfile
@@ -17,9 +16,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from stylejax.checkpoint import LARGEST, check_claims, members
+from stylejax.checkpoint import check_claims, members
 from stylejax.errors import InputError
-from stylejax.matlab import read_matlab
 from stylejax.network import Convolution
 from stylejax.torch_file import MAGIC, ForeignName, read_torch
 
@@ -58,12 +56,10 @@ def decode(path: Path, trust_pickle: bool = False) -> Contents:
 
 
 def _reader(head: bytes, size: int, trust_pickle: bool) -> Callable[[Path], Contents]:
-    if head.startswith(b"MATLAB 7.3"):
-        raise InputError("this MATLAB 7.3 file is not what MatConvNet publishes; save it again in MATLAB with -v7")
     # Before pickles: the length of the header may begin with their bytes. Theirs would be a length beyond any file.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
         return _safetensors
-    readers = {HDF5_MAGIC: _keras, b"MATLAB 5.0": _matconvnet, b"PK\x03\x04": _torch, MAGIC: _legacy_torch}
+    readers = {HDF5_MAGIC: _keras, b"PK\x03\x04": _torch, MAGIC: _legacy_torch}
     for magic, reader in readers.items():
         if head.startswith(magic):
             return reader
@@ -71,9 +67,7 @@ def _reader(head: bytes, size: int, trust_pickle: bool) -> Callable[[Path], Cont
         if not trust_pickle:
             raise InputError("this is a pickle, which could run any code; give .pth, .h5 or .safetensors")
         return read_pickle
-    raise InputError(
-        "this is no weights file: known are HDF5 (Keras, stylejax), .pth, .safetensors and MatConvNet .mat"
-    )
+    raise InputError("this is no weights file: known are HDF5 (Keras, stylejax), .pth and .safetensors")
 
 
 def _torch(path: Path) -> Contents:
@@ -241,32 +235,6 @@ def _keras_names(labels: Sequence[str]) -> tuple[list[str], str | None]:
     if any(matches) or not blocks:
         raise InputError(f"its {len(labels)} convolutions ({_some(labels)}) are neither VGG-16's nor VGG-19's")
     return [f"conv{b}_{i}" for b, n in enumerate(blocks, 1) for i in range(1, n + 1)], None
-
-
-def _matconvnet(path: Path) -> Contents:
-    """Cells of structs; their fields are asked by name, since two generations of files have them in another order."""
-    with path.open("rb") as file:
-        mat = read_matlab(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), most=LARGEST * 4)
-    if not isinstance(mat.get("layers"), list):
-        raise InputError(f"it holds no network of MatConvNet: expected layers, found {_some(mat)}")
-    layers = {}
-    for (layer,) in mat["layers"]:
-        name = str(layer.get("name"))
-        if re.fullmatch(r"conv\d_\d", name):
-            kernel, bias = layer["weights"] if "weights" in layer else (layer["filters"], layer["biases"])
-            layers[name] = _convolution(kernel, np.ravel(bias), name)
-    return Contents("MatConvNet .mat", layers, "caffe-rgb", _matlab_mean(mat))
-
-
-def _matlab_mean(mat: Mapping[str, Any]) -> np.ndarray | None:
-    """`averageImage` of any of its shapes, (3), (1, 1, 3) or a whole image, as one number a channel."""
-    holder = mat["meta"][0] if "meta" in mat else mat
-    if "normalization" not in holder:
-        return None
-    mean = np.asarray(holder["normalization"][0]["averageImage"], np.float64).reshape(-1, 3).mean(0)
-    if not ((mean > 0) & (mean < 255)).all():
-        raise InputError(f"its averageImage has the mean {mean}, which are no colors from 0 to 255; get the file anew")
-    return mean
 
 
 def read_pickle(path: Path) -> Contents:

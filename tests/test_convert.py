@@ -4,8 +4,7 @@ import hashlib
 import importlib.util
 import os
 import pickle
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.io
 from torch_layout import legacy_file
 
 from stylejax import convert
@@ -83,10 +81,14 @@ def write_torch(path: Path, layers: Numbers, gatys: bool = False, zipped: bool =
     torch.save(state, path, _use_new_zipfile_serialization=zipped)
 
 
-def write_adain(path: Path, layers: Numbers) -> None:
+BGR = np.eye(3, dtype=np.float32)[::-1]
+
+
+def write_adain(
+    path: Path, layers: Numbers, colors: np.ndarray = BGR, mean: Sequence[float] = (123.68, 116.779, 103.939)
+) -> None:
     """The layout of vgg_normalised.pth: every module has a number, and the first is a convolution of the colors."""
-    colors = 255 * np.eye(3, dtype=np.float32)[::-1, :, None, None]
-    arrays = {"0.weight": colors, "0.bias": -np.array([103.939, 116.779, 123.68], np.float32)}
+    arrays = {"0.weight": 255 * colors[..., None, None], "0.bias": -colors @ np.array(mean, np.float32)}
     for number, (name, (kernel, bias)) in enumerate(layers.items()):
         key = 2 + 3 * number + int(name[4]) - 1
         arrays |= {f"{key}.weight": np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)), f"{key}.bias": bias}
@@ -98,23 +100,6 @@ def write_safetensors(path: Path, layers: Numbers) -> None:
     safetensors.save_file(state_dict(layers), path)
 
 
-def write_matconvnet(path: Path, layers: Numbers, old: bool = False, compress: bool = False, mean: Any = None) -> None:
-    """Two generations: `weights` is the first field of a layer in the old one and the third in the new one."""
-    cells = np.empty((1, 2 * len(layers) + 1), object)
-    for i, (name, (kernel, bias)) in enumerate(layers.items()):
-        weights = np.empty((1, 2), object)
-        weights[0, 0], weights[0, 1] = kernel, bias.reshape(1, -1)
-        fields = {"name": name, "type": "conv", "weights": weights, "stride": [1.0, 1.0]}
-        if old:
-            fields = {key: fields[key] for key in ("weights", "type", "name", "stride")}
-        cells[0, 2 * i], cells[0, 2 * i + 1] = fields, {"name": f"relu{name[4:]}", "type": "relu"}
-    cells[0, -1] = {"name": "fc6", "type": "conv", "weights": np.empty((0, 0))}
-    image = np.asarray([123.68, 116.779, 103.939] if mean is None else mean).reshape(1, 1, 3) + np.zeros((7, 5, 1))
-    normalization = {"averageImage": image.astype(np.float32), "imageSize": [224.0, 224.0, 3.0]}
-    tail = {"normalization": normalization} if old else {"meta": {"normalization": normalization}}
-    scipy.io.savemat(path, {"layers": cells, **tail}, do_compression=compress)
-
-
 LAYOUTS: dict[str, tuple[Callable[[Path, Numbers], None], str]] = {
     "keras": (write_keras, "caffe-bgr"),
     "keras-with-top": (lambda p, n: write_keras(p, n, top=True), "caffe-bgr"),
@@ -124,9 +109,6 @@ LAYOUTS: dict[str, tuple[Callable[[Path, Numbers], None], str]] = {
     "adain": (write_adain, "caffe-bgr"),
     "torchvision": (write_torch, "torch"),
     "safetensors": (write_safetensors, "torch"),
-    "matconvnet-new": (write_matconvnet, "caffe-rgb"),
-    "matconvnet-old": (lambda p, n: write_matconvnet(p, n, old=True), "caffe-rgb"),
-    "matconvnet-compressed": (lambda p, n: write_matconvnet(p, n, compress=True), "caffe-rgb"),
 }
 
 
@@ -172,11 +154,11 @@ def test_bgr_and_rgb_files_of_one_network_have_one_fingerprint(tmp_path: Path):
     bgr = numbers()
     rgb = bgr | {"conv1_1": Convolution(bgr["conv1_1"].kernel[:, :, ::-1].copy(), bgr["conv1_1"].bias)}
     write_keras(tmp_path / "bgr.h5", bgr)
-    write_matconvnet(tmp_path / "rgb.mat", rgb)
-    first, second = read_foreign(tmp_path / "bgr.h5"), read_foreign(tmp_path / "rgb.mat")
+    write_adain(tmp_path / "rgb.pth", rgb, BGR[::-1])
+    first, second = read_foreign(tmp_path / "bgr.h5"), read_foreign(tmp_path / "rgb.pth")
     assert fingerprint(first) == pytest.approx(fingerprint(second), rel=1e-6)
-    write_matconvnet(tmp_path / "wrong.mat", bgr)
-    assert fingerprint(read_foreign(tmp_path / "wrong.mat")) != pytest.approx(fingerprint(second), rel=1e-3)
+    write_adain(tmp_path / "wrong.pth", bgr, BGR[::-1])
+    assert fingerprint(read_foreign(tmp_path / "wrong.pth")) != pytest.approx(fingerprint(second), rel=1e-3)
 
 
 def keras_model(layers: Numbers, named: bool) -> Any:
@@ -232,14 +214,17 @@ def test_a_whole_keras_model_says_what_to_unzip(tmp_path: Path):
         read_foreign(tmp_path / "model.keras")
 
 
-def test_matconvnet_brings_its_own_mean(tmp_path: Path):
-    write_matconvnet(tmp_path / "a.mat", numbers(), mean=[120.0, 110.0, 100.0])
-    np.testing.assert_allclose(read_foreign(tmp_path / "a.mat").mean, np.array([120, 110, 100]) / 255, rtol=1e-6)
-    parameters = read_foreign(tmp_path / "a.mat", preprocessing="torch")
+def test_a_layer_of_colors_brings_its_own_mean(tmp_path: Path):
+    write_adain(tmp_path / "a.pth", numbers(), mean=[120.0, 110.0, 100.0])
+    np.testing.assert_allclose(read_foreign(tmp_path / "a.pth").mean, np.array([120, 110, 100]) / 255, rtol=1e-6)
+    parameters = read_foreign(tmp_path / "a.pth", preprocessing="torch")
     np.testing.assert_allclose(parameters.mean, [0.485, 0.456, 0.406])
-    write_matconvnet(tmp_path / "b.mat", numbers(), mean=[300.0, 110.0, 100.0])
-    with pytest.raises(InputError, match="which are no colors"):
-        read_foreign(tmp_path / "b.mat")
+
+
+def test_a_first_layer_that_mixes_colors_is_refused(tmp_path: Path):
+    write_adain(tmp_path / "a.pth", numbers(), np.full((3, 3), 1 / 3, np.float32))
+    with pytest.raises(InputError, match="its first layer is no scaling of colors"):
+        read_foreign(tmp_path / "a.pth")
 
 
 def test_a_canonical_file_passes_through(tmp_path: Path):
@@ -273,7 +258,7 @@ def test_preprocessing_is_never_guessed(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_table_has_the_published_hashes():
-    by_name = {k.name: k for k in KNOWN if k.origin != "MatConvNet"}
+    by_name = {k.name: k for k in KNOWN}
     expected = {
         "vgg19-dcbb9e9d.pth": ("torch", "dcbb9e9d"),
         "vgg16-397923af.pth": ("torch", "397923af"),
@@ -285,8 +270,6 @@ def test_the_table_has_the_published_hashes():
         assert (by_name[name].preprocessing, by_name[name].sha256) == (preprocessing, sha256)
     assert by_name["vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"].md5 == ("253f8cb515780f3b799900260a226db6",)
     assert not any(k.matches("0" * 64, "0" * 32) for k in KNOWN)
-    matlab = [k for k in KNOWN if k.matches("0" * 64, "106118b7cf60435e6d8e04f6a6dc3657")]
-    assert [(k.name, k.preprocessing) for k in matlab] == [("imagenet-vgg-verydeep-19.mat", "caffe-rgb")]
 
 
 def test_other_networks_are_named(tmp_path: Path):
@@ -332,7 +315,6 @@ def test_files_that_are_none(tmp_path: Path):
 
     assert "this is no weights file" in refused("a.h5", b"")
     assert "this is no weights file" in refused("a.pth", b"GIF89a" * 100)
-    assert "MATLAB 7.3" in refused("a.mat", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(600))
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["hello"] = 1
     with pytest.raises(InputError, match="neither Keras's nor stylejax's: it holds hello"):
@@ -405,16 +387,6 @@ def test_arrays_that_grow_when_they_are_read_are_refused(tmp_path: Path, how: di
         read_foreign(tmp_path / "a.h5")
 
 
-def test_a_compressed_matlab_file_is_not_inflated_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = tmp_path / "bomb.mat"
-    data = zlib.compress(b"\0" * (1 << 20), 9)
-    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
-    path.write_bytes(header + np.array([15, len(data)], "<u4").tobytes() + data)
-    monkeypatch.setattr("stylejax.layouts.LARGEST", 1 << 17)
-    with pytest.raises(InputError, match="compressed arrays are larger than any VGG's"):
-        read_foreign(path)
-
-
 def test_soft_links_are_not_followed(tmp_path: Path):
     write_keras(tmp_path / "a.h5", numbers())
     with h5py.File(tmp_path / "a.h5", "r+") as file:
@@ -425,7 +397,7 @@ def test_soft_links_are_not_followed(tmp_path: Path):
 
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch warns of odd bytes before it refuses them
-@pytest.mark.parametrize("layout", ["keras", "gatys", "gatys-old-torch", "safetensors", "matconvnet-new"])
+@pytest.mark.parametrize("layout", ["keras", "gatys", "gatys-old-torch", "safetensors", "adain"])
 def test_damage_ends_in_input_error(tmp_path: Path, layout: str):
     path = tmp_path / "damaged"
     LAYOUTS[layout][0](path, numbers("vgg16"))

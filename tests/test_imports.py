@@ -25,7 +25,6 @@ LEVELS = (
         "windows",
         "losses",
         "gaussian",
-        "matlab",
         "memory",
         "curvature",
         "minimizer",
