@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from stylejax.resizing import Picture
 
-Colour: TypeAlias = Literal["style", "match", "match-pca", "match-cholesky", "luminance", "after"]
+Colour: TypeAlias = Literal["style", "match", "luminance", "after"]
 Luma: TypeAlias = Float[np.ndarray, "_ _"]
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -41,7 +41,7 @@ def before(colour: Colour, content: Picture, styles: Sequence[Picture]) -> tuple
     if colour == "luminance":
         tone = luma(content)
         return _grey(tone), [_grey(match_luma(luma(style), tone)) for style in styles]
-    return content, [match_colours(style, content, colour) for style in styles]
+    return content, [match_colours(style, content) for style in styles]
 
 
 def after(colour: Colour, image: Picture, content: Picture) -> Picture:
@@ -65,24 +65,16 @@ def match_luma(tone: Luma, reference: Luma) -> Luma:
     return (ratio * (tone - tone.mean(dtype=np.float64)) + reference.mean(dtype=np.float64)).astype(np.float32)
 
 
-def match_colours(style: Picture, content: Picture, how: Colour = "match") -> Picture:
-    """A x + b of each pixel x of the style, with A Σ_S Aᵀ = Σ_C and b = μ_C - A μ_S: the mean and covariance of the content's
-    colours. What leaves [0, 1] is kept.
+def match_colours(style: Picture, content: Picture) -> Picture:
+    """Return A x + b of each pixel x of the style, with the mean and covariance of the content's colors.
 
-    Many A do so. `match-cholesky`: L_C L_S⁻¹ of the Cholesky factors, which mixes the channels unevenly; `match-pca`:
-    Σ_C^½ Σ_S^-½; `match`: the symmetric Σ_S^-½ (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^-½, which moves the colours least (optimal
-    transport of one normal distribution to another).
+    A Σ_S Aᵀ = Σ_C and b = μ_C - A μ_S. Many A do so: the symmetric Σ_S^-½ (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^-½ moves the colors least
+    (optimal transport of one normal distribution to another). Values may leave [0, 1].
     """
     pixels, reference = (x.reshape(-1, 3).astype(np.float64) for x in (style, content))
     sigma_s, sigma_c = _covariance(pixels, FLOOR), _covariance(reference, 1e-12)
-    match how:
-        case "match-cholesky":
-            a = np.linalg.cholesky(sigma_c) @ np.linalg.inv(np.linalg.cholesky(sigma_s))
-        case "match-pca":
-            a = _power(sigma_c, 0.5) @ _power(sigma_s, -0.5)
-        case _:
-            root, inverse = _power(sigma_s, 0.5), _power(sigma_s, -0.5)
-            a = inverse @ _power(root @ sigma_c @ root, 0.5) @ inverse
+    root, inverse = _power(sigma_s, 0.5), _power(sigma_s, -0.5)
+    a = inverse @ _power(root @ sigma_c @ root, 0.5) @ inverse
     matched = (pixels - pixels.mean(0)) @ a.T + reference.mean(0)
     return matched.reshape(style.shape).astype(np.float32)
 

@@ -57,9 +57,9 @@ class TransferConfig:
     """Grey pictures A,B,…, white where a style's picture has what is taken; several for one style make several of it."""
     keep_mask: str = ""
     """A grey picture, white where the picture stays as the content is."""
-    colour: Literal["style", "match", "match-pca", "match-cholesky", "luminance", "after"] = "style"
-    """style: takes on its colours. The content's are kept by match, which gives them to the style first
-    (match-pca and match-cholesky are two other ways); by luminance, which paints in greys; by after, which puts them back."""
+    colour: Literal["style", "match", "luminance", "after"] = "style"
+    """style: takes on its colours. The content's are kept by match, which gives them to the style first; by luminance, which
+    paints in greys; by after, which puts them back."""
     content_layers: tuple[str, ...] = ("conv4_2",)
     """Layers whose responses are the content; conv3_2:0.5 counts half as much as one without a weight."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
