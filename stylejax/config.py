@@ -77,8 +77,6 @@ class TransferConfig:
     pixels: as in the paper; sigmoid: can not leave black to white; fourier: waves of all lengths, the long ones first."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
-    history_dtype: Literal["float32", "bfloat16"] = "float32"
-    """How L-BFGS keeps what it remembers; bfloat16 takes half the memory, with directions that are a little worse."""
     learning_rate: float = 0.05
     """Step size of adam."""
     average: float = 0.0

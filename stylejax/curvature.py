@@ -18,17 +18,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.scipy.linalg import solve_triangular
-from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 Params: TypeAlias = Any
 """Any pytree of arrays: pixels, several images, a decoder's input."""
 
 CURVATURE = 1e-6
 """The least cosine between s and y with which a pair is kept: below it float32 rounding decides the sign of sᵀy."""
-
-NARROW = jnp.dtype("uint16")
-"""The bits of bfloat16 are kept as integers: to take or put a slot of a bfloat16 array, XLA widens all of it on the CPU."""
 
 
 class Memory(NamedTuple):
@@ -48,16 +44,15 @@ class Memory(NamedTuple):
     gradient: Params
 
 
-def scale_by_lbfgs(history: int, narrow: bool = False) -> optax.GradientTransformation:
-    """Turns a gradient into -H · gradient, remembering the last `history` pairs.
+def scale_by_lbfgs(history: int) -> optax.GradientTransformation:
+    """Turn a gradient into -H · gradient, remembering the last `history` pairs.
 
     `update` is to be called once at each point that is accepted, with `params` the point and `updates` its gradient. The
-    memory takes 2 · (`history` + 1) copies of the parameters; where it is `narrow`, half of that, for it keeps them in
-    bfloat16. It computes in the precision of the parameters.
+    memory takes 2 · (`history` + 1) copies of the parameters.
     """
 
     def init(params: Params) -> Memory:
-        ring = jax.tree.map(lambda p: jnp.zeros((history + 1, p.size), NARROW if narrow else p.dtype), params)
+        ring = jax.tree.map(lambda p: jnp.zeros((history + 1, p.size), p.dtype), params)
         products = jnp.zeros((history + 1, history + 1), jnp.result_type(*jax.tree.leaves(params)))
         return Memory(ring, ring, products, products, jnp.asarray(0), params, optax.tree.zeros_like(params))
 
@@ -81,8 +76,6 @@ def _remember(memory: Memory, params: Params, gradient: Params) -> Memory:
     """
     step, change = optax.tree.sub(params, memory.params), optax.tree.sub(gradient, memory.gradient)
     slot = memory.pairs % memory.steps_changes.shape[0]
-    # The products are those of the pair as it is kept.
-    step, change = _rounded(step, memory.steps), _rounded(change, memory.changes)
     steps, changes = _put(memory.steps, step, slot), _put(memory.changes, change, slot)
     squares = _products(changes, change)
     sy = memory.steps_changes.at[slot].set(_products(changes, step)).at[:, slot].set(_products(steps, change))
@@ -114,43 +107,15 @@ def _direction(memory: Memory) -> Params:
 
 
 def _put(ring: Params, value: Params, slot: Int[Array, ""]) -> Params:
-    return jax.tree.map(lambda r, v: r.at[slot].set(_stored(v.ravel(), r)), ring, value)
-
-
-def _rounded(value: Params, ring: Params) -> Params:
-    """As the ring keeps it."""
-    return jax.tree.map(lambda v, r: _taken(_stored(v, r), v.dtype), value, ring)
-
-
-def _stored(value: Array, ring: Array) -> Array:
-    return jax.lax.bitcast_convert_type(value.astype(jnp.bfloat16), NARROW) if ring.dtype == NARROW else value
-
-
-def _taken(stored: Array, dtype: DTypeLike) -> Array:
-    if stored.dtype != NARROW:
-        return stored
-    return jax.lax.bitcast_convert_type(stored, jnp.bfloat16).astype(dtype)
+    return jax.tree.map(lambda r, v: r.at[slot].set(v.ravel()), ring, value)
 
 
 def _products(ring: Params, vector: Params) -> Float[Array, " slots"]:
-    """The inner product of each slot with a vector."""
-    parts = jax.tree.map(lambda r, v: _product(r, v.ravel()), ring, vector)
+    """Return the inner product of each slot with a vector."""
+    parts = jax.tree.map(lambda r, v: jnp.matmul(r, v.ravel(), precision="highest"), ring, vector)
     return functools.reduce(jnp.add, jax.tree.leaves(parts))
 
 
-def _product(ring: Shaped[Array, "slots n"], vector: Float[Array, " n"]) -> Float[Array, " slots"]:
-    """Of a narrow ring one slot after the other is widened: all of them would be the copy that was to be saved."""
-    if ring.dtype != NARROW:
-        return jnp.matmul(ring, vector, precision="highest")
-    return jax.lax.map(lambda slot: jnp.vdot(_taken(slot, vector.dtype), vector, precision="highest"), ring)
-
-
-def _combine(coefficients: Float[Array, " slots"], ring: Shaped[Array, "slots n"], like: Array) -> Array:
-    """The sum of the slots, each times its coefficient, in the shape of `like`."""
-    if ring.dtype != NARROW:
-        return jnp.matmul(coefficients, ring, precision="highest").reshape(like.shape)
-
-    def add(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        return total + pair[0] * _taken(pair[1], total.dtype), None
-
-    return jax.lax.scan(add, jnp.zeros(like.size, like.dtype), (coefficients, ring))[0].reshape(like.shape)
+def _combine(coefficients: Float[Array, " slots"], ring: Float[Array, "slots n"], like: Array) -> Array:
+    """Return the sum of the slots, each times its coefficient, in the shape of `like`."""
+    return jnp.matmul(coefficients, ring, precision="highest").reshape(like.shape)

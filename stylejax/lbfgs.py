@@ -50,7 +50,7 @@ class ZoomState(NamedTuple):
 
 # The factories are cached so that the same arguments give the same functions, and these the same compiled program.
 @functools.cache
-def lbfgs(history: int = HISTORY, history_dtype: str = "float32") -> Minimizer:
+def lbfgs(history: int = HISTORY) -> Minimizer:
     """L-BFGS with one evaluation of value and gradient a step.
 
     A step evaluates a trial point x + t·d. It is accepted when the value is finite and f(x + t·d) ≤ max of the last values
@@ -61,7 +61,7 @@ def lbfgs(history: int = HISTORY, history_dtype: str = "float32") -> Minimizer:
 
     Deviation: the authors take every step of length 1 unseen. On ordinary problems so does this one.
     """
-    transformation = scale_by_lbfgs(history, narrow=history_dtype == "bfloat16")
+    transformation = scale_by_lbfgs(history)
 
     def init(params: Params) -> LbfgsState:
         zeros = optax.tree.zeros_like(params)

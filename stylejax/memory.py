@@ -47,7 +47,6 @@ def predicted_bytes(
     winograd: bool | None = None,
     *,
     optimizer: str = "lbfgs",
-    history_bytes: int = 4,
     pyramid: bool = False,
     lanes: int = 1,
     remat: bool = False,
@@ -56,7 +55,7 @@ def predicted_bytes(
 ) -> int:
     """Peak memory of a step at height×width, of each of `shards` devices: the network, its responses up to the deepest of
     `layers`, and the optimizer's vectors, of which L-BFGS has 2 · `history`. Where `tile` is a side of tiles, the responses are
-    those to one window. `winograd` and `remat` are what `build_vgg` was given, `history_bytes` those of a remembered number.
+    those to one window. `winograd` and `remat` are what `build_vgg` was given.
     """
     winograd = jax.default_backend() == "cpu" if winograd is None else winograd
     layers = tuple(layers)
@@ -69,19 +68,19 @@ def predicted_bytes(
     evaluation = pixels * _responses(names, remat)
     if tiled:
         evaluation = max(evaluation, IMAGE * height * width * (2 if optimizer == "adam" else MOVING))
-    vectors = IMAGE * height * width * _images(optimizer, history, history_bytes, pyramid, tiled)
+    vectors = IMAGE * height * width * _images(optimizer, history, pyramid, tiled)
     copies, block_bytes = (WINOGRAD_COPIES, WINOGRAD_BLOCK) if winograd else (COPIES, 0)
     return int(lanes * ((evaluation + vectors) / shards + block_bytes) + copies * kernels)
 
 
-def _images(optimizer: str, history: int, history_bytes: int, pyramid: bool, tiled: bool) -> float:
+def _images(optimizer: str, history: int, pyramid: bool, tiled: bool) -> float:
     """Copies of the image. By tiles every one is counted: the content, and the point, its gradient, the best one and two
     moments of Adam, or the direction, the trial and the memory's last point of L-BFGS. The coarser images of a pyramid are
     a third more numbers, and the picture that they make is there beside them with its gradient."""
-    remembered = 2 * history * history_bytes / 4
+    remembered = 2 * history
     if not tiled:
         return (4 if optimizer == "adam" else remembered) * (4 / 3 if pyramid else 1) + 12.0
-    moved = 5 if optimizer == "adam" else remembered + 2 * history_bytes / 4 + 6
+    moved = 5 if optimizer == "adam" else remembered + 8
     return 1.0 + (moved * 4 / 3 + 2 if pyramid else moved)
 
 

@@ -110,7 +110,6 @@ def needed_bytes(
             *content_size(config, content, size),
             min(config.history, steps),
             optimizer=config.optimizer,
-            history_bytes=2 if config.history_dtype == "bfloat16" else 4,
             pyramid=config.parameterization == "pyramid",
             remat=config.remat,
             tile=part("tile", config.tile) or 0,

@@ -132,7 +132,7 @@ def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
     history = min(config.history, steps)
     match config.optimizer:
         case "lbfgs":
-            return lbfgs(history, config.history_dtype)
+            return lbfgs(history)
         case "lbfgs-zoom":
             return lbfgs_zoom(history)
         case _:

@@ -230,9 +230,7 @@ def test_responses_computed_again_are_not_kept(narrow_parameters, generator):
 
 
 @slow
-@pytest.mark.parametrize(
-    "options", [{"tile": "80"}, {"shard": "4"}, {"remat": True}, {"history_dtype": "bfloat16"}], ids=str
-)
+@pytest.mark.parametrize("options", [{"tile": "80"}, {"shard": "4"}, {"remat": True}], ids=str)
 def test_a_run_from_coarse_to_fine_gives_the_same_picture(options, narrow_parameters, narrow_vgg, generator):
     content, style = picture(generator, 60, 190), picture(generator, 70, 60)
     kind = {"size": 280, "scales": "48", "steps": 8}
@@ -240,9 +238,8 @@ def test_a_run_from_coarse_to_fine_gives_the_same_picture(options, narrow_parame
     mesh = mesh_of(4) if "shard" in options else None
     one = transfer(content, style, vgg=narrow_vgg, **kind)
     other = transfer(content, style, vgg=vgg, mesh=mesh, **kind, **options)
-    rough = "history_dtype" in options
-    np.testing.assert_allclose(other.loss, one.loss, rtol=0.1 if rough else 1e-3)
-    assert np.abs(other.image - one.image).max() < (0.3 if rough else 0.02)
+    np.testing.assert_allclose(other.loss, one.loss, rtol=1e-3)
+    assert np.abs(other.image - one.image).max() < 0.02
 
 
 @slow
@@ -306,16 +303,3 @@ def test_no_device_is_taken_for_a_small_picture():
 def test_a_mesh_is_made_elsewhere(narrow_vgg, photo, artwork):
     with pytest.raises(InputError, match="--shard 2 needs a mesh of 2 devices; give transfer one, as its text says"):
         transfer(photo, artwork, vgg=narrow_vgg, size=48, steps=1, shard="2")
-
-
-def test_short_memory_in_half_the_bits_converges():
-    """An ill-conditioned bowl: the memory is what makes it fast."""
-
-    def bowl(x, scales):
-        return jnp.sum(scales * x**2), {}
-
-    scales = jnp.logspace(0, 3, 40)
-    values = {d: minimize(bowl, lbfgs(10, d), jnp.ones(40), (scales,), 80).value for d in ("float32", "bfloat16")}
-    assert max(values.values()) < 1e-5 * float(scales.sum())
-    state = lbfgs(10, "bfloat16").init(jnp.ones(40))
-    assert {leaf.dtype for leaf in jax.tree.leaves(state.memory.steps)} == {jnp.dtype("uint16")}
