@@ -37,10 +37,11 @@ class Sigmoid(NamedTuple):
 
 
 class Fourier(NamedTuple):
-    """x = C⁻¹(a · z): z are the amplitudes of cosine waves over those of a natural image, a (`_amplitudes`). C is the cosine
-    transform, that of the image mirrored at its edges.
+    """x = C⁻¹(a · z): z are the amplitudes of cosine waves, scaled by a (`_amplitudes`). C is the cosine transform, that of the
+    image mirrored at its edges.
 
-    Deviation: Olah et al. (2017) take the discrete Fourier transform, which joins opposite edges, and decorrelate colours too.
+    Deviation: Olah et al. (2017) take the discrete Fourier transform, which joins opposite edges, scale by 1/f, and decorrelate
+    colors too.
     """
 
     waves: Image
@@ -81,7 +82,11 @@ def decode(encoded: Encoded) -> Image:
 
 
 def _amplitudes(h: int, w: int) -> Float[np.ndarray, "h w 1"]:
-    """1/f of a wave of f periods a pixel, as in natural images, and the longest wave's at most; their mean square is 1."""
+    """Return 1/√f for a wave of f periods a pixel, and the longest wave's at most; their mean square is 1.
+
+    With 1/f, the amplitudes of natural images, the fine waves that the first layers ask for are found too late: 150 steps at 256
+    px left a loss of 7.2, against 0.86 with 1/√f and 0.5 with a pyramid.
+    """
     f = np.hypot(np.arange(h)[:, None] / (2 * h), np.arange(w)[None] / (2 * w))
-    a = 1 / np.maximum(f, 1 / (2 * max(h, w)))
+    a = np.maximum(f, 1 / (2 * max(h, w))) ** -0.5
     return (a / np.sqrt(np.mean(a**2)))[..., None].astype(np.float32)

@@ -37,7 +37,7 @@ def test_a_wave_is_a_cosine_and_long_ones_are_near(shape):
         amplitudes[np.hypot(u / h, v / w)] = float(np.sum(image[..., 1] * unit))
         np.testing.assert_allclose(image[..., 1], amplitudes[np.hypot(u / h, v / w)] * unit, atol=1e-5)
         assert not image[..., [0, 2]].any()
-    falling = [amplitudes[f] * max(f, 1 / max(h, w)) for f in sorted(amplitudes)]
+    falling = [amplitudes[f] * max(f, 1 / max(h, w)) ** 0.5 for f in sorted(amplitudes)]
     np.testing.assert_allclose(falling, falling[0], rtol=1e-4)
 
 
