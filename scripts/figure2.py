@@ -48,7 +48,7 @@ class Figure2:
 
     def tasks(self, content: Source, styles: list[Source], studio: Studio) -> list[Task]:
         """One picture for each style."""
-        options = {"vgg": studio.vgg, "style_weight": self.style_weight, **self.options.search}
+        options = {"vgg": studio.vgg, "style_weight": self.style_weight, "losses": "paper", **self.options.search}
         return [
             Task(
                 {"panel": letter, "style": style.name},

@@ -32,7 +32,10 @@ class StyleWeight:
     def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
         """Every picture is the same run but for the weight."""
         for weight in self.style_weights:
-            yield f"style weight {weight:g}", stylejax.transfer(content, style, style_weight=weight, **common)
+            yield (
+                f"style weight {weight:g}",
+                stylejax.transfer(content, style, style_weight=weight, losses="paper", **common),
+            )
 
 
 @dataclass(frozen=True)

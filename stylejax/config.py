@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from stylejax.errors import InputError
 from stylejax.settings import check, check_kind, check_known, layer_name, layer_weight, number
 
-Losses: TypeAlias = Literal["paper", "caffe"]
+Losses: TypeAlias = Literal["relative", "paper", "caffe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class TransferConfig:
     statistic: Literal["gram", "wasserstein"] = "gram"
     """What of the style's responses is matched. gram: their correlations, as in the paper;
     wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
-    losses: Losses = "paper"
-    """paper: equations 1 to 7 on a normalized network, where a weight means the same for every network and size;
-    caffe: mean squared errors on a network as published, as in neural-style. It refuses normalized networks."""
+    losses: Losses = "relative"
+    """paper: equations 1 to 7 on a normalized network; relative: with the style's loss over the contrast of its picture, so
+    that a weight means the same for every style; caffe: mean squared errors on a network as published, as in neural-style."""
     optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
     """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
     parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"

@@ -61,7 +61,7 @@ def normalized(parameters: Parameters) -> Parameters:
 def scaled(parameters: Parameters, losses: Losses) -> Parameters:
     """Return the network in the scale that the losses are made for. Raises `InputError` if it cannot be had."""
     check_scale(losses, parameters.normalized)
-    return normalized(parameters) if losses == "paper" else parameters
+    return parameters if losses == "caffe" else normalized(parameters)
 
 
 def check_scale(losses: Losses, is_normalized: bool) -> None:

@@ -84,8 +84,8 @@ def decode(encoded: Encoded) -> Image:
 def _amplitudes(h: int, w: int) -> Float[np.ndarray, "h w 1"]:
     """Return 1/√f for a wave of f periods a pixel, and the longest wave's at most; their mean square is 1.
 
-    With 1/f, the amplitudes of natural images, the fine waves that the first layers ask for are found too late: 150 steps at 256
-    px left a loss of 7.2, against 0.86 with 1/√f and 0.5 with a pyramid.
+    With 1/f, the amplitudes of natural images, the fine waves that the first layers ask for are found too late: 150 steps at
+    256 px left a loss of 7.2, against 0.86 with 1/√f and 0.5 with a pyramid.
     """
     f = np.hypot(np.arange(h)[:, None] / (2 * h), np.arange(w)[None] / (2 * w))
     a = np.maximum(f, 1 / (2 * max(h, w))) ** -0.5

@@ -8,7 +8,7 @@ PRESETS: dict[str, TransferConfig] = {
     "fast": TransferConfig(size=256, steps=100),
     "quality": TransferConfig(size=640, steps=800),
     "print": TransferConfig(size=2048, steps=600, history=10),
-    "paper": TransferConfig(scales="1", init="noise", style_weight=1e3, parameterization="pixels"),
+    "paper": TransferConfig(scales="1", init="noise", style_weight=1e3, losses="paper", parameterization="pixels"),
     "gatys2016": TransferConfig(
         scales="1", content_weight=1.0, style_weight=1e3, losses="caffe", pooling="max", parameterization="pixels"
     ),

@@ -98,9 +98,9 @@ def transfer(
     content = check_image(content, "content")
     if vgg is None:
         vgg = vgg_of(config, resolve(config.weights, config.seed)[0])
-    elif config.losses == "paper" and not vgg.normalized:
+    elif config.losses != "caffe" and not vgg.normalized:
         raise InputError(
-            "vgg must be a normalized network for --losses paper, got one as published; build it of "
+            f"vgg must be a normalized network for --losses {config.losses}, got one as published; build it of "
             "stylejax.normalized(parameters)"
         )
     check_scale(config.losses, vgg.normalized)

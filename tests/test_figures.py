@@ -155,7 +155,10 @@ def test_figure_2_has_a_letter_and_an_inset_for_each_style(run, tmp_path, files,
     calls = Calls()
     monkeypatch.setattr(stylejax, "transfer", calls)
     assert run("figure2", files["photo"], files["tall"], files["photo"], "--style-weight", "7") == 0
-    assert all(options == {"style_weight": 7.0, "size": 32, "steps": 2, "seed": 0} for _, options in calls.calls)
+    assert all(
+        options == {"style_weight": 7.0, "losses": "paper", "size": 32, "steps": 2, "seed": 0}
+        for _, options in calls.calls
+    )
     assert [arrays[1].shape[:2] for arrays, _ in calls.calls] == [(64, 48), (40, 60)]
     page = (tmp_path / "out" / "figure2.html").read_text("utf-8")
     assert re.findall("<figcaption>(.*)</figcaption>", page) == ["A", "B: tall", "C: photo"]

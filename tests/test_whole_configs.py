@@ -90,7 +90,7 @@ def files() -> None:
 
 
 def parameters_for(config: TransferConfig) -> Parameters:
-    return random_parameters("vgg19", 0, NARROW)._replace(normalized=config.losses == "paper")
+    return random_parameters("vgg19", 0, NARROW)._replace(normalized=config.losses != "caffe")
 
 
 def run_of(values: dict[str, Any], styles: tuple[str, ...]) -> tuple[TransferConfig, list[Path], VGG]:
