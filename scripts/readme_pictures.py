@@ -34,7 +34,7 @@ class StyleWeight:
         for weight in self.style_weights:
             yield (
                 f"style weight {weight:g}",
-                stylejax.transfer(content, style, style_weight=weight, losses="paper", **common),
+                stylejax.transfer(content, style, style_weight=weight, **common),
             )
 
 
@@ -75,7 +75,7 @@ class Losses:
 
     def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
         """The preset has a network of its own, of max pooling, and starts from grey."""
-        peer = {**common, "vgg": None, "weights": "vgg16", "preset": "neural-style"}
+        peer = {**common, "vgg": None, "weights": "vgg16", "preset": "neural-style", "losses": "caffe"}
         yield "default", stylejax.transfer(content, style, **common)
         yield "wasserstein", stylejax.transfer(content, style, statistic="wasserstein", **common)
         yield "squared", stylejax.transfer(content, style, tv="squared", tv_weight=100.0, **common)
@@ -122,7 +122,7 @@ def main(row: StyleWeight | Controls | Losses | Ways, painting: Path | None = No
     vgg = stylejax.build_vgg(stylejax.resolve("vgg19")[0])
     content, style = stylejax.read_image(photograph()), stylejax.read_image(painting) if painting else stylejax.paint()
     pictures = []
-    for name, result in row.pictures(content, style, {"vgg": vgg, "size": row.size, "steps": row.steps}):
+    for name, result in row.pictures(content, style, {"vgg": vgg, "size": row.size, "steps": row.steps, "losses": "paper"}):
         print(f"{name}: loss {result.loss:.4g}", flush=True)
         pictures.append(result.image)
     row.out.parent.mkdir(exist_ok=True)
