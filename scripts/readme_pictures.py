@@ -122,7 +122,9 @@ def main(row: StyleWeight | Controls | Losses | Ways, painting: Path | None = No
     vgg = stylejax.build_vgg(stylejax.resolve("vgg19")[0])
     content, style = stylejax.read_image(photograph()), stylejax.read_image(painting) if painting else stylejax.paint()
     pictures = []
-    for name, result in row.pictures(content, style, {"vgg": vgg, "size": row.size, "steps": row.steps, "losses": "paper"}):
+    for name, result in row.pictures(
+        content, style, {"vgg": vgg, "size": row.size, "steps": row.steps, "losses": "paper"}
+    ):
         print(f"{name}: loss {result.loss:.4g}", flush=True)
         pictures.append(result.image)
     row.out.parent.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from stylejax.config import TransferConfig
@@ -58,7 +59,7 @@ def loss_weights(config: TransferConfig, targets: Targets, pixels: int = 1, unit
         for name in targets.style
     }
     with np.errstate(over="ignore"):
-        return jax.tree.map(np.float32, Terms(by_content, by_style, tv))
+        return jax.tree.map(lambda weight: jnp.asarray(weight, jnp.float32), Terms(by_content, by_style, tv))
 
 
 def _layer_weights(layers: Sequence[str]) -> dict[str, float]:
@@ -70,20 +71,24 @@ def _over_sum(weights: dict[str, float]) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-def _contrasts(targets: Targets, weights: dict[str, float]) -> dict[str, float]:
+def _contrasts(targets: Targets, weights: dict[str, float]) -> dict[str, Scalar]:
     """Return, by region, Σ_l w_l · ¼ mean A², the style loss of an image without activations, over that of a usual painting.
 
     1 for Gaussians, whose loss grows with the square of the contrast only.
     """
-    losses: dict[str, float] = {}
+    losses: dict[str, Any] = {}
     for name, target in targets.style.items():
         layer, region = layer_and_region(name)
         if isinstance(target, Moments):
             losses[region] = PAINTING
         else:
-            mean = float(np.mean(np.square(np.asarray(target, np.float64))))
-            losses[region] = losses.get(region, 0.0) + weights[layer] * mean / 4
-    return {region: max(loss / PAINTING, 1e-3) for region, loss in losses.items()}
+            losses[region] = losses.get(region, 0.0) + weights[layer] * _mean_square(target) / 4
+    return {region: jnp.maximum(loss / PAINTING, 1e-3) for region, loss in losses.items()}
+
+
+@jax.jit
+def _mean_square(target: Any) -> Scalar:
+    return jnp.mean(jnp.square(target))
 
 
 def _of_statistic(target: Any) -> float:
@@ -95,9 +100,9 @@ def _caffe(target: Any, unit: float) -> float:
     return unit**2 if isinstance(target, Moments) else unit**4 * 4 / target.shape[0] ** 2
 
 
-def _share(config: TransferConfig, targets: Targets, name: str) -> float:
+def _share(config: TransferConfig, targets: Targets, name: str) -> Scalar | float:
     """Return the share of the image that a region covers, times its style's weight over the mean of the weights."""
     region, guide = layer_and_region(name)[1], targets.guides.get(name)
     weights = config.style_weights if region else ()
     own = weights[int(region) - 1] * len(weights) / sum(weights) if weights else 1.0
-    return own if guide is None else own * float(np.asarray(guide).mean())
+    return own if guide is None else own * jnp.mean(jnp.asarray(guide))
