@@ -180,7 +180,7 @@ def computed_again(compute: Callable[[FeatureMap], Any], x: FeatureMap) -> Any:
     It is `jax.checkpoint` but for one thing. On the CPU, XLA sees that the two computations are one and keeps the first; so the
     second adds to x a zero that is made of the gradient that comes in, and must wait for it.
     """
-    # What `compute` closes over becomes an argument: kernels inside of `shard_map` may not be captured.
+    # Arrays that `compute` captures become arguments: inside of `shard_map` a custom gradient may not capture any.
     pure, captured = jax.closure_convert(compute, x)
 
     def forward(x: FeatureMap, *captured: Any) -> tuple[Any, tuple]:

@@ -61,7 +61,7 @@ CHOSEN: dict[str, st.SearchStrategy[Any]] = {
     "tile": st.just("off"),
     "shard": st.just("off"),
 }
-"""Of fields whose type does not say what they can be."""
+"""Choices for fields whose type does not say what they can be."""
 
 
 def strategy(field: dataclasses.Field) -> st.SearchStrategy[Any]:
