@@ -15,16 +15,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tyro.conf import arg
 
 import stylejax
-from stylejax.checks import check_run
-from stylejax.cli_run import DONE, INTERRUPTED, start_jax
-from stylejax.cli_words import one_line_errors, say
-from stylejax.demo import photograph
+from stylejax.cli.parsing import one_line_errors, say
+from stylejax.cli.run import DONE, INTERRUPTED, start_jax
 from stylejax.files import check_writable, write_atomically
-from stylejax.images import check_output
-from stylejax.page import html_page
-from stylejax.resizing import Picture, fit, resize
-from stylejax.sheet import Grid, Labels, contact_sheet
-from stylejax.transfer import Result, Step, vgg_of
+from stylejax.images.io import check_output
+from stylejax.images.resize import Picture, fit, resize
+from stylejax.images.samples import photograph
+from stylejax.sweeps.contact_sheet import Grid, Labels, contact_sheet
+from stylejax.sweeps.html import html_page
+from stylejax.synthesis.transfer import Result, Step, vgg_of
+from stylejax.synthesis.validation import check_run
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 LAYER_SETS = tuple(LAYERS[: i + 1] for i in range(len(LAYERS)))
@@ -92,7 +92,7 @@ class Made(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """Pictures with their titles, as `stylejax.sheet.html_page` takes them."""
+    """Pictures with their titles, as `stylejax.sweeps.html.html_page` takes them."""
 
     title: str
     caption: str

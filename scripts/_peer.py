@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from _work import most_resident
 
-from stylejax.network import Parameters, block
+from stylejax.models.architecture import Parameters, block
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from stylejax.config import TransferConfig
-from stylejax.machine import environment
-from stylejax.network import Parameters, block
+from stylejax.models.architecture import Parameters, block
+from stylejax.runs.environment import environment
 
 SIDE = 2048
 """Of the matrices whose product measures the machine."""

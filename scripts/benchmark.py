@@ -26,16 +26,16 @@ import tyro
 from _work import child, machine, matrix_rate, operations, peak_bytes, ratio, spread, starts, timed
 
 import stylejax
-from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
-from stylejax.demo import photograph, write_demo
-from stylejax.machine import ask_for_huge_pages
-from stylejax.network import Parameters
-from stylejax.optimize import chunk_length
-from stylejax.resizing import resize
-from stylejax.scales import noise
-from stylejax.transfer import Step
-from stylejax.vgg import VGG, Precision
+from stylejax.images.resize import resize
+from stylejax.images.samples import photograph, write_demo
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.architecture import Parameters
+from stylejax.models.vgg import VGG, Precision
+from stylejax.optimizers.minimize import chunk_length
+from stylejax.runs.environment import ask_for_huge_pages
+from stylejax.synthesis.targets import noise
+from stylejax.synthesis.transfer import Step
 
 CONFIG = TransferConfig()
 PROGRAMS = ("stylejax", "torch", "torch.compile")

@@ -67,7 +67,7 @@ def _measured(name: str, side: int) -> tuple[float, float]:
     import jax
 
     import stylejax
-    from stylejax.resizing import resize
+    from stylejax.images.resize import resize
 
     times: list[float] = []
     content = resize(stylejax.paint(512, 512), side, side).clip(0, 1)

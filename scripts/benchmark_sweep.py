@@ -15,10 +15,10 @@ import numpy as np
 import tyro
 
 import stylejax
-from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
-from stylejax.demo import photograph
-from stylejax.resizing import resize
+from stylejax.images.resize import resize
+from stylejax.images.samples import photograph
+from stylejax.losses.weighting import loss_weights
 
 CONFIG = TransferConfig()
 

@@ -14,7 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import stylejax
 from stylejax.config import TransferConfig
-from stylejax.resizing import Picture, fit, resize
+from stylejax.images.resize import Picture, fit, resize
 
 TITLE = "Figure 2: the content of a photograph with the styles of several artworks"
 CAPTION = "A: {content}. {letters}: A in the style of the picture in the corner, α/β = 1/{weight:g}. {recipe}"

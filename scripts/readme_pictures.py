@@ -9,9 +9,9 @@ import numpy as np
 import tyro
 
 import stylejax
-from stylejax.demo import photograph
-from stylejax.resizing import Picture
-from stylejax.transfer import Result
+from stylejax.images.resize import Picture
+from stylejax.images.samples import photograph
+from stylejax.synthesis.transfer import Result
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -15,6 +15,7 @@ if __name__ == "__main__":
     checks = (
         ("ruff", "format", "--check", "--quiet"),
         ("ruff", "check", "--quiet"),
+        ("lint-imports", "--no-logo"),
         ("basedpyright",),
         ("pytest", "--numprocesses=auto", "--dist=loadfile", *arguments),
     )

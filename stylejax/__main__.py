@@ -1,6 +1,6 @@
 """`python -m stylejax`."""
 
-from stylejax.cli import entry
+from stylejax.cli.main import entry
 
 if __name__ == "__main__":
     entry()

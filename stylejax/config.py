@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias
 
+from stylejax.config_validation import check, check_kind, check_known, layer_name, layer_weight, number
 from stylejax.errors import InputError
-from stylejax.settings import check, check_kind, check_known, layer_name, layer_weight, number
 
 Losses: TypeAlias = Literal["relative", "paper", "caffe"]
 

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Write files whole or not at all, and find data files of installed packages. Standard library only."""
 
 import contextlib
+import importlib.metadata
 import os
 import secrets
 import tempfile
@@ -46,3 +47,12 @@ def replace_atomically(target: Path, write: Callable[[IO[bytes]], object]) -> No
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def installed_file(distribution: str, member: str) -> Path | None:
+    """Return the path of a distribution's file, `member` as in its wheel; None if it is not installed."""
+    try:
+        path = Path(str(importlib.metadata.distribution(distribution).locate_file(member)))
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return path if path.is_file() else None

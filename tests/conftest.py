@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from stylejax.checkpoint import save_parameters
-from stylejax.cli import main
+from stylejax.cli.main import main
 from stylejax.config import TransferConfig
-from stylejax.network import Parameters, random_parameters
-from stylejax.objective import Targets, Terms, content_targets, style_targets
-from stylejax.vgg import VGG, build_vgg
+from stylejax.losses.objective import Targets, Terms, content_targets, style_targets
+from stylejax.models.architecture import Parameters, random_parameters
+from stylejax.models.vgg import VGG, build_vgg
+from stylejax.models.weights_file import save_parameters
 
 NARROW = (4, 5, 6, 7, 8)
 

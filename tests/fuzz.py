@@ -24,19 +24,19 @@ from conftest import NARROW
 from PIL import Image as Pillow
 from test_convert import LAYOUTS, numbers
 
-from stylejax import manifest as manifests
-from stylejax.checkpoint import save_parameters
 from stylejax.config import TransferConfig, files_of
-from stylejax.convert import read_foreign
 from stylejax.errors import InputError
-from stylejax.images import read_image, write_image
-from stylejax.network import random_parameters
-from stylejax.objective import Terms
-from stylejax.optimize import Run
-from stylejax.parameterize import encode
-from stylejax.recipe import Recipe, recipe
-from stylejax.run_file import Places, read_checkpoint, write_run
-from stylejax.transfer import Checkpoint, Result, minimizer_of
+from stylejax.images.io import read_image, write_image
+from stylejax.losses.objective import Terms
+from stylejax.models.architecture import random_parameters
+from stylejax.models.convert import read_foreign
+from stylejax.models.weights_file import save_parameters
+from stylejax.optimizers.minimize import Run
+from stylejax.parameterization import encode
+from stylejax.runs import manifest as manifests
+from stylejax.runs.checkpoint import Places, read_checkpoint, write_run
+from stylejax.runs.provenance import Recipe, recipe
+from stylejax.synthesis.transfer import Checkpoint, Result, minimizer_of
 
 SECONDS, MEMORY = 10, 2**31
 SHAPE = (32, 32, 3)

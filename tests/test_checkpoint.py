@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylejax.checkpoint import load_vgg, parameters_hash, read_parameters, save_parameters
 from stylejax.errors import InputError
-from stylejax.network import Convolution, Parameters, layer_names, random_parameters
-from stylejax.vgg import build_vgg
+from stylejax.models.architecture import Convolution, Parameters, layer_names, random_parameters
+from stylejax.models.vgg import build_vgg
+from stylejax.models.weights_file import load_vgg, parameters_hash, read_parameters, save_parameters
 
 NARROW = (4, 5, 6, 7, 8)
 

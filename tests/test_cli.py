@@ -23,13 +23,14 @@ import pytest
 from conftest import noise_image
 from PIL import Image as Pillow
 
-from stylejax import cli_run, progress
-from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
-from stylejax.cli import Demo, Transfer, main, parse
+from stylejax.cli import run as cli_run
+from stylejax.cli.main import Demo, Transfer, main, parse
 from stylejax.config import TransferConfig
-from stylejax.images import read_image
-from stylejax.network import random_parameters
+from stylejax.images.io import read_image
+from stylejax.models.architecture import random_parameters
+from stylejax.models.weights_file import parameters_hash, read_parameters, save_parameters
 from stylejax.presets import preset
+from stylejax.runs import event_log as progress
 
 ROOT = Path(__file__).parent.parent
 FEW = ("--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1", "--parameterization", "pixels")
@@ -146,7 +147,7 @@ def test_a_folder_in_place_of_a_picture_is_refused(folder: Path, refused, role: 
 
 
 def test_a_first_image_that_is_not_there_is_refused_before_the_work(refused, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("stylejax.sources.resolve", must_not_be_called)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
     assert "missing.png does not exist" in refused("--init", "missing.png")
 
 
@@ -260,15 +261,15 @@ def test_an_output_that_can_not_be_written_is_refused_before_the_work(
     folder: Path, refused, monkeypatch: pytest.MonkeyPatch, out: str, reason: str
 ):
     (folder / "results.png").mkdir()
-    monkeypatch.setattr("stylejax.sources.resolve", must_not_be_called)
-    monkeypatch.setattr("stylejax.images.read_image", must_not_be_called)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
+    monkeypatch.setattr("stylejax.images.io.read_image", must_not_be_called)
     message = refused(out=out)
     assert f"can not write {out}: " in message and reason in message
 
 
 @pytest.mark.parametrize("log", ["missing/run.jsonl", "c.png/run.jsonl", "/proc/run.jsonl", "."])
 def test_a_log_that_can_not_be_written_is_refused_before_the_work(refused, monkeypatch: pytest.MonkeyPatch, log: str):
-    monkeypatch.setattr("stylejax.sources.resolve", must_not_be_called)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
     assert "can not write " in refused("--log", log)
 
 
@@ -342,7 +343,7 @@ def test_a_misspelt_network_gets_a_hint(refused):
 
 def test_out_of_memory_names_a_size_that_then_fits(run, refused, monkeypatch: pytest.MonkeyPatch):
     # By its name in the table of modules: the package's `transfer` is the function.
-    monkeypatch.setattr(sys.modules["stylejax.plan"], "available_bytes", lambda: 300 * 2**20)
+    monkeypatch.setattr(sys.modules["stylejax.synthesis.planning"], "available_bytes", lambda: 300 * 2**20)
     message = refused("--size", "512", "--scales", "1")
     assert "a picture of --size 512 needs about " in message and "GiB are free; --size " in message
     fits = message.split("free; --size ")[1].split()[0]
@@ -355,7 +356,7 @@ def test_memory_that_runs_out_is_one_line(refused, monkeypatch: pytest.MonkeyPat
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("stylejax.sources.resolve", fail)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", fail)
     assert "out of memory; take a smaller --size" in refused()
 
 
@@ -363,7 +364,7 @@ def test_a_bug_is_not_taken_for_a_fault_of_the_input(run, monkeypatch: pytest.Mo
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("stylejax.sources.resolve", fail)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         run()
 
@@ -498,7 +499,7 @@ def test_ctrl_c_before_the_first_step(run, monkeypatch: pytest.MonkeyPatch, caps
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stylejax.sources.resolve", interrupt)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", interrupt)
     assert run() == 130
     assert capsys.readouterr().err == "stylejax: interrupted before there was a picture\n"
 
@@ -601,7 +602,7 @@ def test_a_config_as_options_is_read_back(config: TransferConfig):
 @pytest.fixture
 def small_painting(monkeypatch: pytest.MonkeyPatch) -> None:
     canvas = np.random.default_rng(0).random((40, 50, 3)).astype(np.float32)
-    monkeypatch.setattr("stylejax.painting.paint", lambda *_, **__: canvas)
+    monkeypatch.setattr("stylejax.images.painting.paint", lambda *_, **__: canvas)
 
 
 def test_the_demo_prints_the_command_it_stands_for(
@@ -701,7 +702,7 @@ HEAVY = {"jax", "jaxlib", "flax", "h5py", "optax", "scipy", "numpy", "PIL", "ric
 def test_help_imports_nothing_heavy(tmp_path: Path, words: str):
     code = (
         "import atexit, sys; atexit.register(lambda: print(*{m.split('.')[0] for m in sys.modules}, file=sys.stderr));"
-        "from stylejax.cli import entry; entry()"
+        "from stylejax.cli.main import entry; entry()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -16,16 +16,16 @@ from conftest import noise_image
 from PIL import Image as Pillow
 
 import stylejax
-from stylejax.checkpoint import save_parameters
-from stylejax.cli import main
-from stylejax.images import FORMATS
-from stylejax.manifest import decode, read
-from stylejax.network import random_parameters
-from stylejax.picture_text import read_text, save_options
+from stylejax.cli.main import main
+from stylejax.images.io import FORMATS
+from stylejax.images.metadata import read_text, save_options
+from stylejax.models.architecture import random_parameters
+from stylejax.models.weights_file import save_parameters
+from stylejax.runs.manifest import decode, read
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--size", "32", "--steps", "3", "--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1")
-PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax'; entry()"
+PROGRAM = "import sys; from stylejax.cli.main import entry; sys.argv[0] = 'stylejax'; entry()"
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_the_same_run_gives_the_same_file(made, folder: Path):
 
 def test_a_file_that_is_no_manifest_is_not_replaced(folder: Path, refused, monkeypatch: pytest.MonkeyPatch):
     (folder / "out.json").write_text('{"mine": true}')
-    monkeypatch.setattr("stylejax.sources.resolve", must_not_be_called)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
     assert "out.json: something else has that name" in refused("transfer", "c.png", "s.png", "-o", "out.png")
 
 
@@ -225,7 +225,7 @@ def test_random_weights_are_known_by_their_seed(folder: Path, said, monkeypatch:
     def narrow(network: str, seed: int) -> Any:
         return random_parameters(network, seed, (4, 4, 4, 4, 4))
 
-    monkeypatch.setattr("stylejax.sources.random_parameters", narrow)
+    monkeypatch.setattr("stylejax.models.pretrained.random_parameters", narrow)
     assert main(["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "random", "--seed", "3", *QUICK]) == 0
     assert said("verify", "out.png")[0] == 0
     retold(Path("out.png"), lambda tree: tree["recipe"]["config"].update(seed=4))
@@ -320,7 +320,7 @@ def test_a_changed_pixel_is_noticed_without_a_run(made, said, monkeypatch: pytes
     text, image = read_text(made()) or "", pixels("out.png").copy()
     image[3, 4, 1] ^= 1
     Pillow.fromarray(image).save("out.png", **save_options("PNG", text))
-    monkeypatch.setattr("stylejax.sources.resolve", must_not_be_called)
+    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
     reason = "out.png: changed since it was made; its pixels are not those that its manifest tells of\n"
     assert said("verify", "out.png") == (1, reason)
     Pillow.fromarray(image[1:]).save("out.jpg", **save_options("JPEG", text))
@@ -373,7 +373,7 @@ def test_an_interrupted_run_is_verified_as_far_as_it_went(made, said, monkeypatc
         return whole_transfer(*images, callback=lambda step: callback(step) or step.step >= 2, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["stylejax.transfer"], "transfer", cut)
+        patch.setattr(sys.modules["stylejax.synthesis.transfer"], "transfer", cut)
         assert main(["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "net.h5", *QUICK, *longer]) == 130
     whole = made("whole.png", *longer)
     assert read(Path("out.png")).outcome.stopped and read(Path("out.png")).outcome.steps == 2

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from conftest import noise_image
 
-from stylejax import results
-from stylejax.cli import main, parse
-from stylejax.cli_sweep import _mesh as every_device
-from stylejax.images import read_image
-from stylejax.manifest import read
-from stylejax.report import axes_of, panels_of, varying
+from stylejax.cli.main import main, parse
+from stylejax.cli.sweep import _mesh as every_device
+from stylejax.images.io import read_image
+from stylejax.runs.manifest import read
+from stylejax.sweeps import results
+from stylejax.sweeps.report import axes_of, panels_of, varying
 
 LAYERS = ("--content-layers", "conv2_1", "--style-layers", "conv1_1")
 NETWORK = ("--weights", "narrow.h5", *LAYERS, "--parameterization", "pixels")
@@ -35,7 +35,7 @@ def studio(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One device, as a machine has."""
     for seed, name in enumerate(("s.png", "t.png"), 1):
         noise_image(36, 33, seed).save(desk / name)
-    monkeypatch.setattr("stylejax.cli_sweep._mesh", lambda: None)
+    monkeypatch.setattr("stylejax.cli.sweep._mesh", lambda: None)
     return desk
 
 
@@ -86,7 +86,7 @@ def test_a_row_is_the_picture_that_transfer_makes():
 def test_rows_are_spread_over_all_devices(monkeypatch: pytest.MonkeyPatch):
     """Of which the tests have four."""
     assert sweep(out="one") == 0
-    monkeypatch.setattr("stylejax.cli_sweep._mesh", every_device)
+    monkeypatch.setattr("stylejax.cli.sweep._mesh", every_device)
     mesh = every_device()
     assert (mesh.size, mesh.axis_names, mesh.axis_types) == (4, ("lanes",), (jax.sharding.AxisType.Auto,))
     assert sweep() == 0
@@ -203,8 +203,9 @@ def test_an_interrupt_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch, ca
 
 KILLED = """
 import os, signal, sys
-from stylejax import cli_machines, results
-from stylejax.cli import main
+from stylejax.sweeps import distributed as cli_machines
+from stylejax.sweeps import results
+from stylejax.cli.main import main
 cli_machines.HEARTBEAT = 5
 rows, keep = int(sys.argv[1]), results.keep
 def keep_or_die(*args):
@@ -275,7 +276,7 @@ def test_two_processes_share_the_rows_and_one_that_dies_does_not_stop_the_other(
 
 
 def some_rows(**settings: tuple[str, ...]) -> tuple[list, dict[int, np.ndarray], dict[int, dict[str, Any]]]:
-    from stylejax.grid import read_grid
+    from stylejax.sweeps.grid import read_grid
 
     given = {"content": ("c.png",), "style": ("s.png",), "weights": ("narrow.h5",), "size": ("24",)}
     found = read_grid(None, given | settings).rows
@@ -326,7 +327,7 @@ def test_the_bar_moves_by_the_pixels_of_each_scale_and_comes_to_its_end(monkeypa
         totals.append((rows, work))
         yield lambda numbers, infos, work: moved.append(work), lambda line: None
 
-    monkeypatch.setattr("stylejax.progress.sweep_bar", bar)
+    monkeypatch.setattr("stylejax.runs.event_log.sweep_bar", bar)
     words = ("--content", "c.png", "--style", "s.png", "--size", "24,40", "--scales", "20", "--steps", "3", *NETWORK)
     assert main(["sweep", *words, "-o", "out"]) == 0
     assert moved == [20**2, 20**2, 24**2, 20**2, 20**2, 40**2]

@@ -5,8 +5,8 @@ import pytest
 from conftest import picture
 from scipy.linalg import sqrtm
 
-from stylejax import colours
-from stylejax.colours import match_colours, match_luma
+from stylejax.images import color as colours
+from stylejax.images.color import match_colours, match_luma
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from stylejax import config as config_module
 from stylejax.config import COARSEST, TransferConfig, with_options
+from stylejax.config_validation import check_kind, option
 from stylejax.errors import InputError, did_you_mean
 from stylejax.presets import PRESETS, preset
-from stylejax.settings import check_kind, option
 
 
 @st.composite

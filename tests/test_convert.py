@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from torch_layout import legacy_file
 
-from stylejax import convert
-from stylejax.checkpoint import save_parameters
-from stylejax.convert import KNOWN, KnownFile, read_foreign
 from stylejax.errors import InputError
-from stylejax.layouts import decode, read_pickle
-from stylejax.network import Convolution, Parameters, layer_names, random_parameters
-from stylejax.normalize import fingerprint
-from stylejax.vgg import build_vgg
+from stylejax.models import convert
+from stylejax.models.architecture import Convolution, Parameters, layer_names, random_parameters
+from stylejax.models.convert import KNOWN, KnownFile, read_foreign
+from stylejax.models.formats import decode, read_pickle
+from stylejax.models.normalize import fingerprint
+from stylejax.models.vgg import build_vgg
+from stylejax.models.weights_file import save_parameters
 
 NARROW = (4, 5, 6, 7, 8)
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939]) / 255

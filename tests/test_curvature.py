@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from stylejax.curvature import forget, scale_by_lbfgs
+from stylejax.optimizers.lbfgs_direction import forget, scale_by_lbfgs
 
 
 def quadratic(generator, n=12):

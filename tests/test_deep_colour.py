@@ -9,10 +9,10 @@ import pytest
 from conftest import noise_image
 from PIL import Image as Pillow
 
-from stylejax.cli import main
-from stylejax.images import levels, read_image, read_picture, write_image
-from stylejax.picture_text import read_text
-from stylejax.resizing import resize_map
+from stylejax.cli.main import main
+from stylejax.images.io import levels, read_image, read_picture, write_image
+from stylejax.images.metadata import read_text
+from stylejax.images.resize import resize_map
 
 DEEP = (".png", ".tif", ".tiff")
 
@@ -164,7 +164,7 @@ def test_a_transparent_content_from_a_pipe_is_read_once(studio, monkeypatch):
     opened = []
     from pathlib import Path
 
-    from stylejax import images
+    from stylejax.images import io as images
 
     read = images._read_bytes
     monkeypatch.setattr(images, "_read_bytes", lambda path: opened.append(Path(path).name) or read(path))

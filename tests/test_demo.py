@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylejax import demo
-from stylejax.demo import photograph, write_demo
 from stylejax.errors import InputError
-from stylejax.images import read_image
-from stylejax.painting import paint
+from stylejax.images import samples as demo
+from stylejax.images.io import read_image
+from stylejax.images.painting import paint
+from stylejax.images.samples import photograph, write_demo
 
 
 def test_the_photograph_is_a_picture_and_its_package_is_not_imported():
@@ -43,7 +43,7 @@ def test_both_pictures_are_put_into_a_new_folder(tmp_path: Path):
 @pytest.mark.parametrize("name", ["file", "file/below", "/proc/demo", "x" * 300])
 def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     (tmp_path / "file").write_text("a file")
-    monkeypatch.setattr("stylejax.painting.paint", lambda: pytest.fail("it was painted for nothing"))
+    monkeypatch.setattr("stylejax.images.painting.paint", lambda: pytest.fail("it was painted for nothing"))
     with pytest.raises(InputError, match="can not make the folder .*; choose another place") as caught:
         write_demo(tmp_path / name)
     assert "\n" not in str(caught.value)

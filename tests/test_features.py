@@ -9,11 +9,11 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax import features
-from stylejax.cli import main
+from stylejax.cli.main import main
 from stylejax.errors import InputError
-from stylejax.features import feature_maps, map_picture, maximize, strongest
-from stylejax.images import read_image
+from stylejax.images.io import read_image
+from stylejax.synthesis import feature_visualization as features
+from stylejax.synthesis.feature_visualization import feature_maps, map_picture, maximize, strongest
 
 
 def test_feature_maps_are_the_network_s_responses(narrow_parameters, narrow_vgg, generator):
@@ -53,8 +53,8 @@ def test_an_exciting_image_excites_and_is_the_same_again(narrow_vgg):
 
 
 def test_a_filter_that_is_not_there_or_never_wakes_is_refused(narrow_parameters):
-    from stylejax.network import Convolution
-    from stylejax.vgg import build_vgg
+    from stylejax.models.architecture import Convolution
+    from stylejax.models.vgg import build_vgg
 
     first = narrow_parameters.layers["conv1_1"]
     dead = Convolution(first.kernel, np.full_like(first.bias, -1e6))

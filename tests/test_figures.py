@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 import stylejax
 from stylejax import Terms
-from stylejax.transfer import Result
+from stylejax.synthesis.transfer import Result
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 NAMES = ("figure1", "figure2", "figure3")

@@ -10,12 +10,12 @@ from conftest import noise_image
 from PIL import Image as Pillow
 from PIL import ImageSequence
 
-from stylejax import film as film_module
-from stylejax.cli import main
-from stylejax.cli_watch import Watcher
+from stylejax.cli.display import Watcher
+from stylejax.cli.main import main
 from stylejax.errors import InputError
-from stylejax.film import FRAMES, PER_SECOND, STILL, Film, check_film
-from stylejax.progress import half_blocks, shows_colours
+from stylejax.images import video as film_module
+from stylejax.images.video import FRAMES, PER_SECOND, STILL, Film, check_film
+from stylejax.runs.event_log import half_blocks, shows_colours
 
 RUN = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "narrow.h5"]
 RUN += ["--size", "48", "--scales", "32", "--steps", "8", "--parameterization", "pixels"]
@@ -106,7 +106,7 @@ def test_what_can_not_be_is_refused(studio, refusal, words, reason):
 
 def test_the_picture_is_saved_as_it_develops(studio, monkeypatch):
     sizes = []
-    from stylejax import images
+    from stylejax.images import io as images
 
     write = images.write_image
     monkeypatch.setattr(
@@ -120,7 +120,7 @@ def test_a_full_disk_stops_no_run(studio, monkeypatch, capsys):
     def full(*_, **__):
         raise InputError("can not write out.png: No space left on device; choose another place")
 
-    monkeypatch.setattr("stylejax.film.write_atomically", full)
+    monkeypatch.setattr("stylejax.images.video.write_atomically", full)
     assert main([*RUN, "--video", "film.webp"]) == 0
     assert "note: there is no video: can not write out.png" in capsys.readouterr().err
 
@@ -154,8 +154,8 @@ def test_a_terminal_shows_pictures_in_256_colours_or_more(monkeypatch):
 
 
 def test_a_terminal_shows_the_picture(studio, monkeypatch, capsys):
-    monkeypatch.setattr("stylejax.progress.shows_colours", lambda: True)
-    monkeypatch.setattr("stylejax.cli_watch.SECONDS", 0.0)
+    monkeypatch.setattr("stylejax.runs.event_log.shows_colours", lambda: True)
+    monkeypatch.setattr("stylejax.cli.display.SECONDS", 0.0)
     shown = []
     show = Watcher._show
     monkeypatch.setattr(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from stylejax.gaussian import moments, root_trace, target_of, wasserstein_loss
-from stylejax.losses import Mean
-from stylejax.objective import Moments, Targets, Terms, blend, objective, style_targets
+from stylejax.losses.gatys import Mean
+from stylejax.losses.objective import Moments, Targets, Terms, blend, objective, style_targets
+from stylejax.losses.wasserstein import moments, root_trace, target_of, wasserstein_loss
 
 
 def gaussian(f):

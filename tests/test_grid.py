@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import noise_image
 
-from stylejax import grid
 from stylejax.errors import InputError
-from stylejax.grid import Grid, read_grid
+from stylejax.sweeps import grid
+from stylejax.sweeps.grid import Grid, read_grid
 
 FILES = {"content": ("c.png",), "style": ("s.png",), "weights": ("narrow.h5",), "size": ("32",)}
 

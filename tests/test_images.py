@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageCms
 
-from stylejax import images
 from stylejax.errors import InputError
-from stylejax.images import FORMATS, check_output, read_image, write_image
-from stylejax.resizing import fit, resize
+from stylejax.images import io as images
+from stylejax.images.io import FORMATS, check_output, read_image, write_image
+from stylejax.images.resize import fit, resize
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LEVEL = 1 / 255

@@ -18,19 +18,19 @@ import pytest
 from conftest import equations
 from jax.sharding import AxisType, Mesh
 
-from stylejax import lanes
-from stylejax.adam import adam
-from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
-from stylejax.lanes import minimize_lanes
-from stylejax.lbfgs import lbfgs
-from stylejax.minimizer import Info, Minimizer
-from stylejax.objective import objective
-from stylejax.optimize import minimize
-from stylejax.parameterize import encode
-from stylejax.scales import targets_at
-from stylejax.vgg import VGG
-from stylejax.winograd import convolve
+from stylejax.losses.objective import objective
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.vgg import VGG
+from stylejax.models.winograd import convolve
+from stylejax.optimizers import batched as lanes
+from stylejax.optimizers.adam import adam
+from stylejax.optimizers.base import Info, Minimizer
+from stylejax.optimizers.batched import minimize_lanes
+from stylejax.optimizers.lbfgs import lbfgs
+from stylejax.optimizers.minimize import minimize
+from stylejax.parameterization import encode
+from stylejax.synthesis.targets import targets_at
 
 WEIGHTS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 
@@ -191,7 +191,7 @@ def test_chunks_of_steps_are_the_same_steps(devices: int | None, monkeypatch: py
     """As on an accelerator, where steps are scanned."""
     options = {"mesh": mesh(devices)} if devices else {}
     by_one = descend(CENTRES, 7, **options)
-    monkeypatch.setattr("stylejax.lanes.chunk_length", lambda: 3)
+    monkeypatch.setattr("stylejax.optimizers.batched.chunk_length", lambda: 3)
     for a, b in zip(descend(CENTRES, 7, **options), by_one, strict=True):
         np.testing.assert_allclose(a.params, b.params, atol=1e-6)
         assert a.evaluations == b.evaluations == 7

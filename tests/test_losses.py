@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax.losses import (
+from stylejax.losses.gatys import (
     FLAT,
     absolute_variations,
     content_loss,

@@ -7,8 +7,8 @@ import sys
 import jax
 import pytest
 
-from stylejax import machine
 from stylejax.errors import InputError
+from stylejax.runs import environment as machine
 
 
 def test_the_environment_is_that_of_jax(monkeypatch: pytest.MonkeyPatch):
@@ -87,7 +87,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 STARTED = """
 import os, jax
 from stylejax.errors import InputError
-from stylejax.machine import deterministic, environment
+from stylejax.runs.environment import deterministic, environment
 deterministic()
 deterministic()
 print(jax.numpy.ones(3).sum(), os.environ["XLA_FLAGS"], environment()["xla_flags"])
@@ -121,7 +121,7 @@ def test_it_refuses_when_it_is_too_late(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_it_refuses_where_the_flags_are_in_a_file():
-    done = python("from stylejax.machine import deterministic; deterministic()", XLA_FLAGS="flags.txt")
+    done = python("from stylejax.runs.environment import deterministic; deterministic()", XLA_FLAGS="flags.txt")
     assert "InputError: --deterministic can not be added, for XLA_FLAGS names a file; write --xla_gpu" in done.stderr
 
 

@@ -16,18 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from stylejax import manifest as manifests
-from stylejax.checkpoint import parameters_hash
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.images import write_image
-from stylejax.manifest import Manifest, decode, encode
-from stylejax.network import Parameters
-from stylejax.objective import Terms
-from stylejax.recipe import File, Network, file_of, plain_name, recipe
-from stylejax.scales import noise
-from stylejax.strict_json import parse
-from stylejax.transfer import Result
+from stylejax.images.io import write_image
+from stylejax.losses.objective import Terms
+from stylejax.models.architecture import Parameters
+from stylejax.models.weights_file import parameters_hash
+from stylejax.runs import manifest as manifests
+from stylejax.runs.manifest import Manifest, decode, encode
+from stylejax.runs.provenance import File, Network, file_of, plain_name, recipe
+from stylejax.runs.schema import parse
+from stylejax.synthesis.targets import noise
+from stylejax.synthesis.transfer import Result
 
 CONFIG = TransferConfig(size=32, steps=3, scales="1", style_weight=12.5, content_layers=("conv2_1", "relu3_1"))
 
@@ -419,7 +419,7 @@ def test_another_file_of_that_name_is_not_replaced(tmp_path: Path, content: str)
 
 
 def test_of_two_manifests_the_one_in_the_picture_is_read(tmp_path: Path, made: Manifest):
-    from stylejax.picture_text import save_options
+    from stylejax.images.metadata import save_options
 
     other = made._replace(outcome=made.outcome._replace(steps=99))
     image, path = Pillow.new("RGB", (9, 9)), tmp_path / "a.png"

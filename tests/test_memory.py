@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from conftest import shapes
 
-from stylejax import memory, tiles
-from stylejax.adam import adam
 from stylejax.errors import InputError
-from stylejax.lanes import _advance as advance_lanes
-from stylejax.lbfgs import lbfgs
-from stylejax.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
-from stylejax.minimizer import Minimizer
-from stylejax.network import random_parameters
-from stylejax.objective import Terms, content_targets, objective
-from stylejax.optimize import _tell
-from stylejax.optimize import advance as advance_one
-from stylejax.parameterize import encode
-from stylejax.vgg import VGG, build_vgg
-from stylejax.windows import windows
+from stylejax.losses.objective import Terms, content_targets, objective
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import VGG, build_vgg
+from stylejax.optimizers.adam import adam
+from stylejax.optimizers.base import Minimizer
+from stylejax.optimizers.batched import _advance as advance_lanes
+from stylejax.optimizers.lbfgs import lbfgs
+from stylejax.optimizers.minimize import _tell
+from stylejax.optimizers.minimize import advance as advance_one
+from stylejax.parameterization import encode
+from stylejax.partitioning import memory
+from stylejax.partitioning import tiled as tiles
+from stylejax.partitioning.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
+from stylejax.partitioning.tile_grid import windows
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 GIB = 2**30

@@ -6,20 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylejax import normalize as normalize_module
-from stylejax.checkpoint import check_parameters, parameters_hash
 from stylejax.config import TransferConfig
-from stylejax.demo import photograph
 from stylejax.errors import InputError
-from stylejax.images import read_image
-from stylejax.installed import installed_file
-from stylejax.network import PAPER_LAYERS, Convolution, Parameters, layer_names, random_parameters
-from stylejax.normalize import PHOTOGRAPHS, fingerprint, mean_activations, normalize, normalized, rescale
-from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
-from stylejax.painting import paint
-from stylejax.resizing import resize
-from stylejax.sources import packaged_file, resolve
-from stylejax.vgg import Pooling, build_vgg
+from stylejax.files import installed_file
+from stylejax.images.io import read_image
+from stylejax.images.painting import paint
+from stylejax.images.resize import resize
+from stylejax.images.samples import photograph
+from stylejax.losses.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.models import normalize as normalize_module
+from stylejax.models.architecture import PAPER_LAYERS, Convolution, Parameters, layer_names, random_parameters
+from stylejax.models.normalize import PHOTOGRAPHS, fingerprint, mean_activations, normalize, normalized, rescale
+from stylejax.models.pretrained import packaged_file, resolve
+from stylejax.models.vgg import Pooling, build_vgg
+from stylejax.models.weights_file import check_parameters, parameters_hash
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.network import random_parameters
-from stylejax.objective import Targets, Terms, blend, content_targets, objective, style_targets
+from stylejax.losses.objective import Targets, Terms, blend, content_targets, objective, style_targets
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import build_vgg
 from stylejax.presets import preset
-from stylejax.vgg import build_vgg
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import stylejax.optimize as optimize
-from stylejax.adam import adam
-from stylejax.lbfgs import FIRST, RECENT, lbfgs, lbfgs_zoom
-from stylejax.minimizer import STALL
-from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
-from stylejax.optimize import minimize
+import stylejax.optimizers.minimize as optimize
+from stylejax.losses.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.optimizers.adam import adam
+from stylejax.optimizers.base import STALL
+from stylejax.optimizers.lbfgs import FIRST, RECENT, lbfgs, lbfgs_zoom
+from stylejax.optimizers.minimize import minimize
 
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 MINIMIZERS = {"lbfgs": lbfgs(10), "lbfgs-zoom": lbfgs_zoom(10), "adam": adam(0.1)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stylejax.errors import InputError
-from stylejax.painting import paint
+from stylejax.images.painting import paint
 
 STRUCTURE_RADIUS = 4
 

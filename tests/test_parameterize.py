@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylejax.lbfgs import lbfgs
-from stylejax.optimize import minimize
-from stylejax.parameterize import COARSER, SHARE, Fourier, Sigmoid, decode, encode
-from stylejax.transfer import transfer
+from stylejax.optimizers.lbfgs import lbfgs
+from stylejax.optimizers.minimize import minimize
+from stylejax.parameterization import COARSER, SHARE, Fourier, Sigmoid, decode, encode
+from stylejax.synthesis.transfer import transfer
 
 KINDS = ("pyramid", "pixels", "sigmoid", "fourier")
 

@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from PIL import ImageCms, PngImagePlugin
 
 from stylejax.errors import InputError
-from stylejax.images import FORMATS
-from stylejax.picture_text import LARGEST, read_text, save_options
+from stylejax.images.io import FORMATS
+from stylejax.images.metadata import LARGEST, read_text, save_options
 
 TEXT = '{"name": "\\u00dc \\ud83d", "loss": 0.25, "quotes": "\'<&>\\\\"}'
 SUFFIXES = [suffix for suffix, kind in FORMATS.items() if kind != "BMP"]

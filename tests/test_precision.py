@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from conftest import equations, shapes
 
-from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
-from stylejax.network import random_parameters
-from stylejax.objective import Targets, content_targets, objective, style_targets
-from stylejax.vgg import build_vgg
+from stylejax.losses.objective import Targets, content_targets, objective, style_targets
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import build_vgg
 
 CONFIG = TransferConfig()
 WIDE = random_parameters("vgg19", 5, (16, 24, 32, 32, 32))

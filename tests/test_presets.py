@@ -8,15 +8,15 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax.balance import loss_weights
-from stylejax.cli import parse
+from stylejax.cli.main import parse
 from stylejax.errors import InputError
-from stylejax.network import random_parameters
-from stylejax.objective import objective
+from stylejax.losses.objective import objective
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import build_vgg
 from stylejax.presets import PRESETS, SAID, preset
-from stylejax.scales import first_image, targets_at
-from stylejax.transfer import transfer
-from stylejax.vgg import build_vgg
+from stylejax.synthesis.targets import first_image, targets_at
+from stylejax.synthesis.transfer import transfer
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from stylejax.objective import Terms
-from stylejax.progress import progress_bar, sweep_bar
-from stylejax.scales import work_of
-from stylejax.transfer import Step, transfer
+from stylejax.losses.objective import Terms
+from stylejax.runs.event_log import progress_bar, sweep_bar
+from stylejax.synthesis.targets import work_of
+from stylejax.synthesis.transfer import Step, transfer
 
 SCHEDULE = ((128, 100), (256, 75), (512, 50))
 

@@ -8,10 +8,10 @@ from conftest import NARROW
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylejax.losses import gram_matrix
-from stylejax.network import random_parameters
-from stylejax.objective import Targets, Terms, content_targets, objective, style_targets
-from stylejax.vgg import VGG, build_vgg
+from stylejax.losses.gatys import gram_matrix
+from stylejax.losses.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import VGG, build_vgg
 
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 SEEDS = st.integers(0, 2**32 - 1)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import stylejax
-from stylejax.checkpoint import save_parameters
-from stylejax.cli import parse
+from stylejax.cli.main import parse
+from stylejax.models.weights_file import save_parameters
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

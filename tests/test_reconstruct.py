@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import stylejax
-from stylejax.cli import main
+from stylejax.cli.main import main
 from stylejax.errors import InputError
-from stylejax.images import read_image
-from stylejax.network import random_parameters
-from stylejax.reconstruct import psnr, reconstruct_content, reconstruct_style
-from stylejax.resizing import resize
-from stylejax.scales import noise
-from stylejax.vgg import build_vgg
+from stylejax.images.io import read_image
+from stylejax.images.resize import resize
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import build_vgg
+from stylejax.synthesis.reconstruct import psnr, reconstruct_content, reconstruct_style
+from stylejax.synthesis.targets import noise
 
 PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 
@@ -129,7 +129,7 @@ def test_bad_input_is_refused_in_one_line(words, refusal, said: str, reason: str
 @pytest.fixture(scope="module")
 def real() -> tuple[stylejax.VGG, np.ndarray]:
     pytest.importorskip("sklearn", reason="the photograph comes with scikit-learn")
-    from stylejax.demo import photograph
+    from stylejax.images.samples import photograph
 
     return stylejax.build_vgg(stylejax.resolve("vgg19")[0]), resize(read_image(photograph()), 96, 96)
 

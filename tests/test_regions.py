@@ -7,15 +7,15 @@ import oracle
 import pytest
 
 import stylejax
-from stylejax.balance import loss_weights
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.network import random_parameters
-from stylejax.objective import Targets, objective, style_targets
-from stylejax.regions import Masks, guides, pool, regions
-from stylejax.scales import targets_at
-from stylejax.transfer import transfer
-from stylejax.vgg import average_pool, build_vgg
+from stylejax.losses.objective import Targets, objective, style_targets
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import average_pool, build_vgg
+from stylejax.synthesis.regions import Masks, guides, pool, regions
+from stylejax.synthesis.targets import targets_at
+from stylejax.synthesis.transfer import transfer
 
 FEW = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1"), "parameterization": "pixels"}
 QUICK = {"size": 48, "steps": 4, "scales": "1", **FEW}

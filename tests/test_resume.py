@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-import stylejax.run_file as run_files
-from stylejax.checkpoint import save_parameters
-from stylejax.cli import main
+import stylejax.runs.checkpoint as run_files
+from stylejax.cli.main import main
 from stylejax.errors import InputError
-from stylejax.images import read_image
-from stylejax.network import random_parameters
-from stylejax.optimize import Run
-from stylejax.run_file import Keeper, read_position, run_file
-from stylejax.transfer import Checkpoint
+from stylejax.images.io import read_image
+from stylejax.models.architecture import random_parameters
+from stylejax.models.weights_file import save_parameters
+from stylejax.optimizers.minimize import Run
+from stylejax.runs.checkpoint import Keeper, read_position, run_file
+from stylejax.synthesis.transfer import Checkpoint
 
-PROGRAM = "import sys; from stylejax.cli import entry; sys.argv[0] = 'stylejax'; entry()"
+PROGRAM = "import sys; from stylejax.cli.main import entry; sys.argv[0] = 'stylejax'; entry()"
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_what_is_missing_is_said(folder: Path, capsys: pytest.CaptureFixture[str
 
 def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """The folder is taken away while the run goes on."""
-    from stylejax import images
+    from stylejax.images import io as images
 
     gone, elsewhere = folder / "gone", folder / "elsewhere"
     gone.mkdir()
@@ -212,7 +212,7 @@ def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monk
 
 
 def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path):
-    from stylejax.progress import RunLog
+    from stylejax.runs.event_log import RunLog
 
     said: list[str] = []
     log = RunLog(tmp_path / "a.jsonl", complain=said.append)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageFont
 
-from stylejax import lettering, sheet
 from stylejax.errors import InputError
-from stylejax.lettering import readable
-from stylejax.page import html_page, panels_page
-from stylejax.sheet import Panel, cell_size, contact_sheet, enlarge, panels_sheet
+from stylejax.sweeps import contact_sheet as sheet
+from stylejax.sweeps import text as lettering
+from stylejax.sweeps.contact_sheet import Panel, cell_size, contact_sheet, enlarge, panels_sheet
+from stylejax.sweeps.html import html_page, panels_page
+from stylejax.sweeps.text import readable
 
 VOID = {"meta", "link", "img"}
 

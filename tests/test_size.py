@@ -14,23 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType
 
-from stylejax.adam import adam
-from stylejax.balance import loss_weights
-from stylejax.checks import check_run
 from stylejax.config import TransferConfig
-from stylejax.engine import TILED
 from stylejax.errors import InputError
-from stylejax.lbfgs import lbfgs
-from stylejax.network import random_parameters
-from stylejax.objective import Targets, content_targets, objective, style_targets
-from stylejax.optimize import advance, minimize
-from stylejax.parameterize import encode
-from stylejax.regions import Masks
-from stylejax.shards import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
-from stylejax.tiles import cut_targets, tiled_styles, tiled_value_and_gradient
-from stylejax.transfer import transfer
-from stylejax.vgg import build_vgg
-from stylejax.windows import halo, spans, windows
+from stylejax.losses.objective import Targets, content_targets, objective, style_targets
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import build_vgg
+from stylejax.optimizers.adam import adam
+from stylejax.optimizers.lbfgs import lbfgs
+from stylejax.optimizers.minimize import advance, minimize
+from stylejax.parameterization import encode
+from stylejax.partitioning.sharded import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
+from stylejax.partitioning.tile_grid import halo, spans, windows
+from stylejax.partitioning.tiled import cut_targets, tiled_styles, tiled_value_and_gradient
+from stylejax.synthesis.problem import TILED
+from stylejax.synthesis.regions import Masks
+from stylejax.synthesis.transfer import transfer
+from stylejax.synthesis.validation import check_run
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 LAYERS = (*CONTENT, *STYLE)
@@ -281,7 +281,7 @@ def test_what_can_not_be_is_refused(options, message):
 
 def test_auto_chooses_what_fits(monkeypatch):
     def chosen(gib, **options):
-        monkeypatch.setattr(sys.modules["stylejax.plan"], "available_bytes", lambda: int(gib * 2**30))
+        monkeypatch.setattr(sys.modules["stylejax.synthesis.planning"], "available_bytes", lambda: int(gib * 2**30))
         config = TransferConfig(size=8192, steps=2, optimizer="adam", **options)
         return check_run(config, "vgg16", (6144, 8192, 3), [(64, 64, 3)])
 

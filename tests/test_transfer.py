@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import stylejax
-from stylejax.checkpoint import save_parameters
-from stylejax.checks import check_image
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.resizing import resize
-from stylejax.scales import first_image, noise
-from stylejax.transfer import transfer
+from stylejax.images.resize import resize
+from stylejax.models.weights_file import save_parameters
+from stylejax.synthesis.targets import first_image, noise
+from stylejax.synthesis.transfer import transfer
+from stylejax.synthesis.validation import check_image
 
 FEW = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1"), "parameterization": "pixels"}
 """What compiles soon, where it is not the point."""

@@ -7,8 +7,8 @@ import oracle
 import pytest
 
 from stylejax.errors import InputError
-from stylejax.network import layer_names, random_parameters, smallest_side
-from stylejax.vgg import build_vgg
+from stylejax.models.architecture import layer_names, random_parameters, smallest_side
+from stylejax.models.vgg import build_vgg
 
 
 def biased(parameters, seed=1):

@@ -16,21 +16,21 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 from PIL import Image as Pillow
 
-from stylejax import colours
-from stylejax.checks import check_run
 from stylejax.config import TransferConfig
-from stylejax.engine import Subject, engine_at
 from stylejax.errors import InputError
-from stylejax.grid import Row
-from stylejax.images import read_image
-from stylejax.minimizer import OnHost
-from stylejax.network import Parameters, random_parameters
-from stylejax.regions import check_masks, read_masks
-from stylejax.rows import paint
-from stylejax.scales import content_size
-from stylejax.shards import gathered
-from stylejax.transfer import Checkpoint, Result, transfer, vgg_of
-from stylejax.vgg import VGG
+from stylejax.images import color as colours
+from stylejax.images.io import read_image
+from stylejax.models.architecture import Parameters, random_parameters
+from stylejax.models.vgg import VGG
+from stylejax.optimizers.base import OnHost
+from stylejax.partitioning.sharded import gathered
+from stylejax.sweeps.grid import Row
+from stylejax.sweeps.runner import paint
+from stylejax.synthesis.problem import Subject, engine_at
+from stylejax.synthesis.regions import check_masks, read_masks
+from stylejax.synthesis.targets import content_size
+from stylejax.synthesis.transfer import Checkpoint, Result, transfer, vgg_of
+from stylejax.synthesis.validation import check_run
 
 FOLDER = Path(tempfile.mkdtemp(prefix="stylejax-tests-"))
 FILES = {"c.png": (40, 48), "s.png": (36, 34), "t.png": (33, 40)}

@@ -6,10 +6,10 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax import winograd
-from stylejax.network import layer_names, random_parameters
-from stylejax.vgg import build_vgg
-from stylejax.winograd import backward_transforms, convolve, forward_transforms, transform_kernel
+from stylejax.models import winograd
+from stylejax.models.architecture import layer_names, random_parameters
+from stylejax.models.vgg import build_vgg
+from stylejax.models.winograd import backward_transforms, convolve, forward_transforms, transform_kernel
 
 BIAS = jnp.linspace(-2, 2, 7)
 

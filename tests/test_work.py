@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from conftest import shapes
 
-import stylejax.optimize as optimize
+import stylejax.optimizers.minimize as optimize
 from stylejax.config import TransferConfig
-from stylejax.lbfgs import lbfgs
-from stylejax.network import random_parameters
-from stylejax.objective import objective
-from stylejax.optimize import advance, minimize
-from stylejax.transfer import transfer
-from stylejax.vgg import build_vgg
+from stylejax.losses.objective import objective
+from stylejax.models.architecture import random_parameters
+from stylejax.models.vgg import build_vgg
+from stylejax.optimizers.lbfgs import lbfgs
+from stylejax.optimizers.minimize import advance, minimize
+from stylejax.synthesis.transfer import transfer
 
 CONFIG = TransferConfig()
 LAYERS = 13

@@ -1,0 +1,1 @@
+"""Images on the host: reading, writing, resizing, color. Without jax."""

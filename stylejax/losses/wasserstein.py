@@ -1,0 +1,94 @@
+"""The style as a Gaussian: the mean and the covariance of a layer's responses, and how far two of them are apart.
+
+μ and Σ are those of the responses over positions, μ* and Σ* those of the style. The Wasserstein distance of two Gaussians is
+the least mean square of the ways on which one is carried into the other (Dowson and Landau 1982):
+
+    W² = |μ - μ*|² + tr(Σ + Σ* - 2 (Σ*^½ Σ Σ*^½)^½)
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from stylejax.losses.gatys import Mean, PositionWeights, correlations
+from stylejax.types import FeatureMap, GramMatrix, Scalar
+
+ITERATIONS = 16
+"""Of Newton and Schulz. Each lets a root be seen that is smaller by a third: down to 1/650 of the largest. More would let
+the rounding of float32 grow, which makes eigenvalues of zero negative."""
+
+ROUNDING = 8
+"""Of a covariance, in units of the last place of the responses' mean square."""
+
+FLAT = 128
+"""The same where all positions respond alike, as to a grey image: there each term of the sums is rounded the same way."""
+
+
+class Moments(NamedTuple):
+    """What a style should have: the means over positions of all products of its N channels and a channel of ones, that is
+    E[F Fᵀ], and E[F] as the last column; and Σ*^½, which follows from them."""
+
+    products: Float[Array, "_ _"]
+    root: GramMatrix
+
+
+def moments(features: FeatureMap, weights: PositionWeights | None = None) -> Mean:
+    """The `products` of `Moments`, as a mean that is not divided yet: it adds up over the parts of a picture."""
+    ones = jnp.ones((*features.shape[:2], 1), features.dtype)
+    return correlations(jnp.concatenate([features, ones], 2), weights)
+
+
+def target_of(products: Float[Array, "_ _"]) -> Moments:
+    """A target from its products."""
+    values, vectors = jnp.linalg.eigh(_gaussian(products)[1])
+    root = jnp.matmul(vectors * jnp.sqrt(jnp.maximum(values, 0))[None], vectors.T, precision="highest")
+    return Moments(products, root)
+
+
+def wasserstein_loss(products: Float[Array, "_ _"], target: Moments) -> Scalar:
+    """W² / N of the image's Gaussian, of which the products are given, and the target's."""
+    (mean, covariance), (wanted, its_covariance) = _gaussian(products), _gaussian(target.products)
+    seen = jnp.matmul(jnp.matmul(target.root, covariance, precision="highest"), target.root, precision="highest")
+    way = jnp.trace(covariance) + jnp.trace(its_covariance) - 2 * root_trace(seen)
+    return (jnp.sum((mean - wanted) ** 2) + way) / mean.size
+
+
+@jax.custom_vjp
+def root_trace(matrix: GramMatrix) -> Scalar:
+    """tr M^½ of a symmetric matrix without negative eigenvalues, by products of matrices alone.
+
+    Y₀ = M/|M|, Z₀ = I; T = (3 I - Z Y)/2, Y ← Y T, Z ← T Z; then Y → (M/|M|)^½ and Z → (M/|M|)^-½ (Higham 2008, eq. 6.35).
+    Its gradient is ½ M^-½ = Z / (2 |M|^½), which has an end where M has none: there Z stops at 1.5^`ITERATIONS`.
+    """
+    return _root_trace_forward(matrix)[0]
+
+
+def _root_trace_forward(matrix: GramMatrix) -> tuple[Scalar, GramMatrix]:
+    norm = jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny ** 0.5)
+    identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    y, z = matrix / norm, identity
+    for _ in range(ITERATIONS):
+        t = 1.5 * identity - 0.5 * jnp.matmul(z, y, precision="highest")
+        y, z = jnp.matmul(y, t, precision="highest"), jnp.matmul(t, z, precision="highest")
+    return jnp.sqrt(norm) * jnp.trace(y), z / jnp.sqrt(norm)
+
+
+def _root_trace_backward(inverse_root: GramMatrix, cotangent: Scalar) -> tuple[GramMatrix]:
+    return (0.5 * cotangent * inverse_root,)
+
+
+root_trace.defvjp(_root_trace_forward, _root_trace_backward)
+
+
+def _gaussian(products: Float[Array, "_ _"]) -> tuple[Float[Array, " _"], GramMatrix]:
+    """Mean and covariance. The difference of two large numbers has their rounding, and with it negative eigenvalues, which no
+    covariance has: as much is added to its diagonal, from `ROUNDING` up to `FLAT` as the responses vary less."""
+    mean, second = products[:-1, -1], products[:-1, :-1]
+    covariance = second - jnp.outer(mean, mean)
+    limits = jnp.finfo(products.dtype)
+    unit = limits.eps * jnp.trace(second)
+    flat, varied = FLAT * unit, jnp.maximum(jnp.trace(covariance), 0)
+    rounding = ROUNDING * unit + flat * flat / jnp.maximum(flat + varied, limits.tiny**0.5)
+    return mean, covariance + rounding * jnp.eye(mean.size, dtype=products.dtype)

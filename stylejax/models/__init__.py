@@ -1,0 +1,1 @@
+"""The VGG networks: architecture, pretrained weights and their files, normalization."""

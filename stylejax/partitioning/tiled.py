@@ -1,0 +1,165 @@
+"""A picture of any size in the memory of one window, exactly.
+
+The objective is a function of measures, which are sums over positions. A first pass over the windows adds up the measures m of
+the whole picture. With dL/dm fixed, a second takes each window's part of the gradient,
+
+    dL/dx = Σ_w (dm_w/dx)ᵀ · dL/dm,
+
+which reaches into the halo, where windows overlap: there it adds up too. The windows' loop runs on the host, since convolutions
+inside a loop of the program are slow on the CPU; each window is waited for, or many would take memory at once.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from stylejax.losses.objective import (
+    Guides,
+    Kept,
+    Measures,
+    Owned,
+    Statistic,
+    StyleTargets,
+    Targets,
+    Terms,
+    layer_and_region,
+    layers_in,
+    measure,
+    no_target,
+    shown,
+    target_from,
+    weighed,
+)
+from stylejax.parameterization import Encoded
+from stylejax.partitioning.tile_grid import Window
+from stylejax.types import Image, Network, Scalar
+
+TargetsIn: TypeAlias = Callable[[Window], Targets]
+"""The targets that a window of the picture is compared with."""
+
+
+Place: TypeAlias = int | Int[Array, ""]
+
+
+class Ownership(NamedTuple):
+    """What a window owns, as vectors along rows and columns: of the pixels, and by layer."""
+
+    pixels: tuple[Float[Array, " h"], Float[Array, " w"]]
+    layers: dict[str, tuple[Float[Array, " _"], Float[Array, " _"]]]
+
+
+def tiled_value_and_gradient(
+    params: Encoded, vgg: Network, targets_in: TargetsIn, kept: Kept | None, weights: Terms, windows: Sequence[Window]
+) -> tuple[tuple[Scalar, Terms], Encoded]:
+    """`jax.value_and_grad(objective, has_aux=True)` at `params`, by windows."""
+    image = _shown(params, kept)
+    targets = targets_in(windows[0])
+    layers = layers_in(targets)
+    measures = total(
+        _measures(_cut(image, window), vgg, targets_in(window), ownership(window, layers)) for window in windows
+    )
+    value, slopes = _slopes(measures, targets, weights)
+    gradient = jnp.zeros_like(image)
+    for window in windows:
+        part = _gradient(_cut(image, window), vgg, targets_in(window), ownership(window, layers), slopes)
+        gradient = jax.block_until_ready(_add(gradient, part, window.rows.start, window.columns.start))
+    del image
+    return value, _encoded_gradient(params, kept, gradient)
+
+
+def tiled_styles(
+    vgg: Network, image: Any, guides: Guides, statistic: Statistic, windows: Sequence[Window]
+) -> StyleTargets:
+    """`style_targets` of a picture on the host, by windows."""
+    none = Targets({}, dict.fromkeys(guides, no_target(statistic)), guides)
+    parts = (_measures(cut(image, w), vgg, cut_targets(none, w), ownership(w, guides)) for w in windows)
+    return {name: target_from(mean.value, statistic) for name, mean in total(parts).style.items()}
+
+
+def cut(image: Any, window: Window) -> Any:
+    """What a window sees of an image (h, w, …), or of a map on the grid that the window is given on."""
+    rows, columns = window
+    return image[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size]
+
+
+def cut_targets(targets: Targets, window: Window) -> Targets:
+    """The targets of a picture, of which a window sees those that have positions, each on its layer's grid."""
+    content = {name: cut(p, window.at(name)) for name, p in targets.content.items()}
+    of_layers = {name: window.at(layer_and_region(name)[0]) for name in targets.guides}
+    guides = {name: None if g is None else cut(g, of_layers[name]) for name, g in targets.guides.items()}
+    return targets._replace(content=content, guides=guides)
+
+
+def ownership(window: Window, layers: Iterable[str]) -> Ownership:
+    """What the window owns of the pixels and of the responses of `layers`."""
+
+    def along(window: Window) -> tuple[Any, Any]:
+        return window.rows.owned(), window.columns.owned()
+
+    return Ownership(along(window), {name: along(window.at(name)) for name in layers})
+
+
+def total(parts: Iterable[Measures]) -> Measures:
+    """Measures of parts are sums, and add up."""
+    parts = iter(parts)
+    measures = jax.block_until_ready(next(parts))
+    for part in parts:
+        measures = jax.block_until_ready(jax.tree.map(jnp.add, measures, part))
+    return measures
+
+
+def _owned(ownership: Ownership) -> Owned:
+    def outer(along: tuple[Array, Array]) -> Array:
+        return along[0][:, None] * along[1][None]
+
+    return Owned(outer(ownership.pixels), {name: outer(v) for name, v in ownership.layers.items()})
+
+
+@jax.jit
+def _measures(image: Image, vgg: Network, targets: Targets, ownership: Ownership) -> Measures:
+    return measure(image, vgg, targets, _owned(ownership))
+
+
+@jax.jit
+def _gradient(image: Image, vgg: Network, targets: Targets, ownership: Ownership, slopes: Measures) -> Image:
+    _, pull = jax.vjp(lambda x: measure(x, vgg, targets, _owned(ownership)), image)
+    return pull(slopes)[0]
+
+
+@jax.jit
+def _slopes(measures: Measures, targets: Targets, weights: Terms) -> tuple[tuple[Scalar, Terms], Measures]:
+    return jax.value_and_grad(lambda m: weighed(m, targets, weights), has_aux=True)(measures)
+
+
+def _cut(image: Image, window: Window) -> Float[Array, "_ _ 3"]:
+    rows, columns = window
+    return _sliced(image, rows.start, columns.start, (rows.size, columns.size))
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _sliced(image: Image, row: Place, column: Place, size: tuple[int, int]) -> Float[Array, "_ _ 3"]:
+    return jax.lax.dynamic_slice(image, (row, column, 0), (*size, 3))
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(gradient: Image, part: Float[Array, "_ _ 3"], row: Place, column: Place) -> Image:
+    """Adds a window's part in its place, without a copy of the whole."""
+    before = jax.lax.dynamic_slice(gradient, (row, column, 0), part.shape)
+    return jax.lax.dynamic_update_slice(gradient, before + part, (row, column, 0))
+
+
+def _shown(params: Encoded, kept: Kept | None) -> Image:
+    return params if isinstance(params, jax.Array) and kept is None else jax.jit(shown)(params, kept)
+
+
+def _encoded_gradient(params: Encoded, kept: Kept | None, gradient: Image) -> Encoded:
+    return gradient if isinstance(params, jax.Array) and kept is None else _pulled(params, kept, gradient)
+
+
+@jax.jit
+def _pulled(params: Encoded, kept: Kept | None, gradient: Image) -> Encoded:
+    return jax.vjp(lambda p: shown(p, kept), params)[1](gradient)[0]

@@ -1,0 +1,1 @@
+"""Records of a run: environment, provenance, manifest, checkpoint, event log."""

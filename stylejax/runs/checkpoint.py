@@ -1,0 +1,197 @@
+"""A run that was interrupted, in one file: what it is made of, and the optimizer's whole state.
+
+The file is NumPy's `.npz`, uncompressed: each array with a checksum, nothing that could be executed, readable without this
+package. It appears whole or not at all, and what is read from it is checked field by field.
+"""
+
+import contextlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import jax
+import numpy as np
+
+from stylejax.config import TransferConfig
+from stylejax.errors import InputError
+from stylejax.files import replace_atomically
+from stylejax.losses.objective import Terms
+from stylejax.optimizers.minimize import Run
+from stylejax.runs import schema
+from stylejax.runs.provenance import Recipe, recipe_check
+from stylejax.synthesis.problem import parameters_at
+from stylejax.synthesis.targets import content_size, scales_of
+from stylejax.synthesis.transfer import Checkpoint, minimizer_of
+
+FORMAT = "stylejax run 1"
+
+SUFFIX = ".run"
+"""Behind the name of the picture."""
+
+SECONDS = 30.0
+"""Between two saves, where the user says nothing."""
+
+MAX_HEADER = 2**20
+"""No description of a run is larger."""
+
+
+class Places(NamedTuple):
+    """Where the inputs were, as seen from the folder of the run file, so that all can be moved together; `files` as in the
+    recipe, `weights` may be a name that is no file."""
+
+    content: str
+    styles: tuple[str, ...]
+    files: dict[str, tuple[str, ...]]
+    weights: str
+
+
+class Position(NamedTuple):
+    """What a run is made of, and where it stood: `value` and `terms` are the least loss at the scale, None before there was a
+    finite one."""
+
+    format: str
+    recipe: Recipe
+    places: Places
+    seconds: float
+    scale: int
+    steps: int
+    evaluations: int
+    steps_in_scale: int
+    evaluations_in_scale: int
+    value: float | None
+    terms: Terms | None
+
+
+def write_run(path: Path, recipe: Recipe, places: Places, seconds: float, checkpoint: Checkpoint) -> None:
+    """Raises `InputError` if the disk does not take it."""
+    scale, run, steps, evaluations = checkpoint
+    counts = (scale, steps, evaluations, run.steps, run.evaluations)
+    position = Position(FORMAT, recipe, places, round(seconds, 3), *counts, run.value, run.aux)
+    text = np.frombuffer(json.dumps(schema.plain(position)).encode(), np.uint8)
+    leaves = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(run.state))}
+
+    def save(file: IO[bytes]) -> None:
+        np.savez(file, allow_pickle=False, run=text, **leaves)
+
+    replace_atomically(path, save)
+
+
+def read_position(path: Path) -> Position:
+    """Raises `InputError` for a file that is not one of ours."""
+    with _opened(path) as archive:
+        return _position()(schema.parse(bytes(_array(archive, "run", MAX_HEADER)).decode()), "")
+
+
+def read_checkpoint(
+    path: Path, config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
+) -> Checkpoint:
+    """The checkpoint of a run of that config on images of these shapes. Raises `InputError` if the state is of another."""
+    position = read_position(path)
+    with _opened(path) as archive:
+        side, steps = scales_of(config, content, styles)[position.scale]
+        minimizer = minimizer_of(config, steps)
+        params = parameters_at(config, *content_size(config, content, side))
+        expected, tree = jax.tree.flatten(jax.eval_shape(minimizer.init, params))
+        leaves = [_array(archive, f"state{i}", leaf.size * leaf.dtype.itemsize) for i, leaf in enumerate(expected)]
+        for leaf, like in zip(leaves, expected, strict=True):
+            if leaf.shape != like.shape or leaf.dtype != like.dtype:
+                raise ValueError("an array of another shape")
+        value = float("inf") if position.value is None else position.value
+        in_scale = (position.evaluations_in_scale, position.steps_in_scale)
+        run = Run(jax.tree.unflatten(tree, leaves), value, position.terms, *in_scale)
+        return Checkpoint(position.scale, run, position.steps, position.evaluations)
+
+
+def _position() -> schema.Check:
+    names, by_layer = schema.text(4096), schema.table(schema.optional(schema.number), 10_000)
+    terms = schema.record(Terms, content=by_layer, style=by_layer, tv=schema.number)
+    places = schema.record(
+        Places,
+        content=names,
+        styles=schema.many(names, 10_000),
+        files=schema.table(schema.many(names)),
+        weights=names,
+    )
+    counts = ("scale", "steps", "evaluations", "steps_in_scale", "evaluations_in_scale")
+    return schema.record(
+        Position,
+        format=schema.one_of(FORMAT),
+        recipe=recipe_check(),
+        places=places,
+        seconds=schema.number,
+        **dict.fromkeys(counts, schema.whole()),
+        value=schema.optional(schema.number),
+        terms=schema.optional(terms),
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive, for as long as it is read; whatever is wrong with it is told in one line."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the file that an interrupted run left") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is not the file of an interrupted run, or is damaged ({reason})") from None
+
+
+def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
+    """A member, whose checksum is looked at, and whose size before it is read: it is stored as it is, not compressed."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED or member.file_size > most + 1024:
+        raise ValueError(f"{name} is larger than it can be")
+    with archive.open(member) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False, max_header_size=1024)
+        if file.read(1):
+            raise ValueError(f"{name} goes on after its end")
+    return array
+
+
+def run_file(out: Path) -> Path:
+    """Where the run that makes `out` keeps its state."""
+    return out.with_name(out.name + SUFFIX)
+
+
+class Keeper:
+    """Writes the state of a run every so many steps or, where `every` is None, about every 30 seconds, and less often where
+    writing takes long; `keep` decides. A disk that does not take it stops nothing. `seconds` is what a resumed run took
+    before."""
+
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        places: Places,
+        every: int | None,
+        complain: Callable[[str], None],
+        seconds: float = 0.0,
+    ):
+        self.path, self.recipe, self.places, self.every, self.complain = path, recipe, places, every, complain
+        self.saved = time.monotonic()
+        self.began, self.pause = self.saved - seconds, SECONDS
+        self.step, self.written = 0, False
+
+    def keep(self, checkpoint: Checkpoint, now: bool = False) -> None:
+        """Writes the checkpoint if it is due or asked for."""
+        began = time.monotonic()
+        due = began >= self.saved + self.pause if self.every is None else 0 < self.every <= checkpoint.steps - self.step
+        if not (due or now):
+            return
+        try:
+            write_run(self.path, self.recipe, self.places, began - self.began, checkpoint)
+            self.written = True
+        except InputError as error:
+            self.complain(f"the state was not saved, and the run goes on: {error}")
+        self.saved, self.step = time.monotonic(), checkpoint.steps
+        self.pause = max(SECONDS, 20 * (self.saved - began))
+
+    def remove(self) -> None:
+        """When the run has ended there is nothing to resume."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()

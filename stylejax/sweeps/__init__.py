@@ -1,0 +1,1 @@
+"""Many runs: grids of settings, batches in one program, results and reports."""

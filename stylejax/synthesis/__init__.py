@@ -1,0 +1,1 @@
+"""Style transfer and reconstruction of one image, from coarse to fine."""
