@@ -16,15 +16,16 @@ from tyro.conf import arg
 
 import stylejax
 from stylejax.cli.parsing import one_line_errors, say
-from stylejax.cli.run import DONE, INTERRUPTED, start_jax
-from stylejax.files import check_writable, write_atomically
+from stylejax.cli.runtime import DONE, INTERRUPTED, start_jax
+from stylejax.files import check_writable, make_folder, write_atomically
 from stylejax.images.io import check_output
 from stylejax.images.resize import Picture, fit, resize
 from stylejax.images.samples import photograph
 from stylejax.sweeps.contact_sheet import Grid, Labels, contact_sheet
 from stylejax.sweeps.html import html_page
-from stylejax.synthesis.transfer import Result, Step, vgg_of
-from stylejax.synthesis.validation import check_run
+from stylejax.synthesis.factories import vgg_of
+from stylejax.synthesis.transfer import Result, Step
+from stylejax.synthesis.validation import make_plan
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 LAYER_SETS = tuple(LAYERS[: i + 1] for i in range(len(LAYERS)))
@@ -139,7 +140,8 @@ def prepare(options: Options, name: str, content: Source, styles: Sequence[Sourc
     configs = [stylejax.TransferConfig(style_weight=weight, **options.search) for weight in weights or (1.0,)]
     start_jax()
     parameters, explanation = stylejax.resolve(options.weights, options.seed)
-    check_run(configs[0], parameters.network, content.image.shape, [style.image.shape for style in styles])
+    shapes = content.image.shape, [style.image.shape for style in styles]
+    make_plan(configs[0], parameters.network, *shapes, stylejax.Masks())
     _check_folder(options.out, name)
     say(explanation)
     config = dataclasses.replace(configs[0], pooling=options.pooling)
@@ -193,10 +195,7 @@ def publish(figure: Figure, name: str, folder: Path, made: list[Made | None]) ->
 
 
 def _check_folder(folder: Path, name: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise stylejax.InputError(f"can not make the folder {folder}: {error.strerror}; choose another place") from None
+    make_folder(folder)
     check_output(folder / f"{name}.png")
     check_writable(folder / f"{name}.html")
 

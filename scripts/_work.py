@@ -18,8 +18,14 @@ import jax
 import jax.numpy as jnp
 
 from stylejax.config import TransferConfig
+from stylejax.images.resize import Picture
 from stylejax.models.architecture import Parameters, block
+from stylejax.models.vgg import VGG
 from stylejax.runs.environment import environment
+from stylejax.synthesis.problem import build_problem
+from stylejax.synthesis.regions import Masks
+from stylejax.synthesis.targets import Inputs
+from stylejax.synthesis.validation import make_plan
 
 SIDE = 2048
 """Of the matrices whose product measures the machine."""
@@ -37,6 +43,13 @@ def operations(parameters: Parameters, config: TransferConfig, side: int) -> flo
         kernel, positions = parameters.layers[name].kernel, (side // 2 ** (block(name) - 1)) ** 2
         total += 4 * positions * (kernel.size + kernel.shape[3] ** 2 * (name in config.style_layers))
     return total
+
+
+def objective_args(vgg: VGG, content: Picture, style: Picture) -> tuple[Any, ...]:
+    """Network, targets and weights of the default objective of a square content image."""
+    config = TransferConfig(size=content.shape[0], scales="1")
+    plan = make_plan(config, vgg.network, content.shape, [style.shape], Masks())
+    return build_problem(plan, Inputs(content, [style]), vgg, plan.schedule[0], None).args
 
 
 def matrix_rate() -> float:

@@ -23,18 +23,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from _work import child, machine, matrix_rate, operations, peak_bytes, ratio, spread, starts, timed
+from _work import child, machine, matrix_rate, objective_args, operations, peak_bytes, ratio, spread, starts, timed
 
 import stylejax
+from stylejax.cli.runtime import ask_for_huge_pages
 from stylejax.config import TransferConfig
 from stylejax.images.resize import resize
 from stylejax.images.samples import photograph, write_demo
-from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import Parameters
 from stylejax.models.vgg import VGG, Precision
 from stylejax.optimizers.minimize import chunk_length
-from stylejax.runs.environment import ask_for_huge_pages
-from stylejax.synthesis.targets import noise
+from stylejax.synthesis.initialization import noise
 from stylejax.synthesis.transfer import Step
 
 CONFIG = TransferConfig()
@@ -200,11 +199,7 @@ def _problem(parameters: Parameters, side: int, precision: Precision) -> tuple[n
     vgg = stylejax.build_vgg(parameters, precision=precision)
     content = resize(stylejax.read_image(photograph()), side, side)
     style = resize(stylejax.paint(), side, side)
-    targets = stylejax.Targets(
-        stylejax.content_targets(vgg, jnp.asarray(content), CONFIG.content_layers),
-        stylejax.style_targets(vgg, jnp.asarray(style), CONFIG.style_layers),
-    )
-    return content, (vgg, targets, loss_weights(CONFIG, targets))
+    return content, objective_args(vgg, content, style)
 
 
 def _ours(image: np.ndarray, args: tuple) -> Callable[[], Any]:

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from _work import objective_args
 
 import stylejax
 from stylejax.config import TransferConfig
 from stylejax.images.resize import resize
 from stylejax.images.samples import photograph
-from stylejax.losses.weighting import loss_weights
 
 CONFIG = TransferConfig()
 
@@ -68,15 +68,14 @@ def main(benchmark: Benchmark) -> None:
 def _problem(vgg: stylejax.VGG, benchmark: Benchmark) -> tuple[Any, stylejax.Targets, stylejax.Terms]:
     """One image and its targets, and the weights of all rows, stacked."""
     size = benchmark.size
-    content = jnp.asarray(resize(stylejax.read_image(photograph()), size, size))
-    style = jnp.asarray(resize(stylejax.paint(), size, size))
-    targets = stylejax.Targets(
-        stylejax.content_targets(vgg, content, CONFIG.content_layers),
-        stylejax.style_targets(vgg, style, CONFIG.style_layers),
-    )
-    weights = loss_weights(CONFIG, targets)
+    content = resize(stylejax.read_image(photograph()), size, size)
+    _, targets, weights = objective_args(vgg, content, resize(stylejax.paint(), size, size))
     factors = np.geomspace(0.1, 10, benchmark.rows, dtype=np.float32)
-    return content, targets, weights._replace(style={name: beta * factors for name, beta in weights.style.items()})
+    return (
+        jnp.asarray(content),
+        targets,
+        weights._replace(style={name: beta * factors for name, beta in weights.style.items()}),
+    )
 
 
 def _seconds(run: Callable[[], None]) -> float:

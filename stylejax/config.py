@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
-from stylejax.config_validation import check, check_kind, check_known, layer_name, layer_weight, number
+from stylejax.config_parsing import parse_count, parse_init, parse_layers, parse_scales
+from stylejax.config_validation import check, check_kind, check_known
 from stylejax.errors import InputError
-
-Losses: TypeAlias = Literal["relative", "paper", "caffe"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +66,11 @@ class TransferConfig:
     statistic: Literal["gram", "wasserstein"] = "gram"
     """What of the style's responses is matched. gram: their correlations, as in the paper;
     wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
-    losses: Losses = "relative"
+    losses: Literal["relative", "paper", "caffe"] = "relative"
     """paper: equations 1 to 7 on a normalized network; relative: with the style's loss over the contrast of its picture, so
     that a weight means the same for every style; caffe: mean squared errors on a network as published, as in neural-style."""
-    optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
-    """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    """lbfgs comes closer in as many steps; adam needs less memory."""
     parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"
     """What the optimizer moves. pyramid: images of several sizes whose sum is the picture, finds large shapes sooner;
     pixels: as in the paper; sigmoid: can not leave black to white; fourier: waves of all lengths, the long ones first."""
@@ -100,9 +99,9 @@ class TransferConfig:
             unused = getattr(self, f"{kind}_weight") == 0
             _check_layers(f"{kind}_layers", getattr(self, f"{kind}_layers"), unused)
         for name in ("tile", "shard"):
-            part(name, getattr(self, name))
-        self.ladder()
-        self.first_images()
+            parse_count(name, getattr(self, name))
+        parse_scales(self.scales, self.size)
+        parse_init(self.init)
         if self.style_weights and self.style_per_scale:
             raise InputError(
                 "--style-weights mixes styles, and --style-per-scale takes one at a time; leave out one of them"
@@ -112,55 +111,11 @@ class TransferConfig:
         if self.content_weight + self.style_weight + self.tv_weight == 0:
             raise InputError("content_weight, style_weight and tv_weight are all 0: there is nothing to minimize")
 
-    def first_images(self) -> dict[str, float]:
-        """The shares of what `init` blends; of a file, none. What has no share of its own gets the rest."""
-        names, _, given = zip(*(part.strip().partition(":") for part in self.init.split("+")), strict=True)
-        if not set(names) <= set(FIRST_IMAGES):
-            return {}
-        shares = [number(share) if share else None for share in given]
-        rest, open_ = 1 - sum(share for share in shares if share is not None), shares.count(None)
-        shares = [rest / open_ if share is None else share for share in shares]
-        ok = len(set(names)) == len(names) and all(share > 0 for share in shares) and abs(sum(shares) - 1) < 1e-6
-        check("init", self.init, ok, "different first images with shares that make 1, such as content+noise:0.3")
-        return dict(zip(names, shares, strict=True))
-
-    def ladder(self) -> tuple[int, ...]:
-        """The longest sides of the scales, from coarse to fine; the last is `size`."""
-        if self.scales == "1":
-            return (self.size,)
-        if self.scales == "auto":
-            halves = range(int(math.log2(max(self.size / COARSEST, 1))), 0, -1)
-            return (*(round(self.size / 2**i) for i in halves), self.size)
-        parts = [part.strip() for part in self.scales.split(",")]
-        sides = [int(part) for part in parts if part.isdecimal() and len(part) < 10 and int(part) > 0]
-        rising = all(a < b for a, b in zip(sides, sides[1:], strict=False))
-        ok = len(sides) == len(parts) and rising and sides[-1] <= self.size
-        check("scales", self.scales, ok, f"auto, 1, or rising sizes up to the size {self.size}, such as 128,256")
-        return tuple(dict.fromkeys((*sides, self.size)))
-
-    def schedule(self) -> tuple[tuple[int, int], ...]:
-        """(longest side, steps) of each scale. A scale gets 3/4 of the steps of the one before, for it costs more.
-
-        For one pair of pictures at 512 pixels, at equal cost, 1/2, 3/4, 1 and 3/2 left losses of 0.67, 0.64, 0.63 and 0.62:
-        fine scales bring the loss down, but 3/2 left out a large shape. For another at 1024, 3/4 and 1 left 0.71, alike to
-        the eye.
-        """
-        ladder = self.ladder()[-self.steps :]
-        shares = [0.75**i for i in range(len(ladder))]
-        # Each scale has one step for certain; the others are shared out.
-        spare = self.steps - len(ladder)
-        ends = [round(spare * sum(shares[: i + 1]) / sum(shares)) for i in range(len(ladder))]
-        return tuple((side, 1 + b - a) for side, a, b in zip(ladder, [0, *ends], ends, strict=False))
-
-
-FIRST_IMAGES = ("content", "noise", "style", "grey")
-"""What `init` may be, or blend, but the name of a file."""
-
 
 def files_of(config: TransferConfig) -> dict[str, tuple[str, ...]]:
     """The pictures that a config names, by its fields."""
     return {
-        "init": () if config.first_images() else (config.init,),
+        "init": () if parse_init(config.init) else (config.init,),
         "content_masks": config.content_masks,
         "style_masks": config.style_masks,
         "keep_mask": (config.keep_mask,) if config.keep_mask else (),
@@ -183,19 +138,6 @@ def with_files(config: TransferConfig, files: Mapping[str, Sequence[str]]) -> Tr
 LARGEST = 10**9
 """More than any run; Python's whole numbers have no end of their own."""
 
-COARSEST = 96
-"""`--scales auto` doubles, and starts no smaller: below it the deepest layer has hardly any positions left. At 512² and in
-500 steps, scales an octave apart left a loss 13 and 10 % lower than half octaves, whose last scale had fewer steps; and each
-scale is a program to compile. At 1024², without the scale of 128 the loss was 4 % lower at equal cost, and a far tower stood
-that the style else took: fewer scales keep more of the content."""
-
-
-def part(name: str, value: str) -> int | None:
-    """`tile` or `shard` as a number; 0 for off, None for auto. Raises `InputError` for what is neither."""
-    ok = value in ("off", "auto") or value.isdecimal() and len(value) < 10 and int(value) > 0
-    check(name, value, ok, "off, auto, or a whole number above 0")
-    return {"off": 0, "auto": None}[value] if value in ("off", "auto") else int(value)
-
 
 def _check_numbers(config: TransferConfig) -> None:
     for name in ("content_weight", "style_weight", "tv_weight"):
@@ -216,9 +158,10 @@ def _check_numbers(config: TransferConfig) -> None:
 
 
 def _check_layers(name: str, layers: Sequence[str], unused: bool) -> None:
-    ok = (len(layers) > 0 or unused) and len(set(map(layer_name, layers))) == len(layers)
+    weights = parse_layers(layers)
+    ok = (len(layers) > 0 or unused) and len(weights) == len(layers)
     check(name, layers, ok, "one or more different layers")
-    ok = unused or _can_be_weights([layer_weight(layer) for layer in layers])
+    ok = unused or _can_be_weights(list(weights.values()))
     check(name, ",".join(layers), ok, "names, each with :WEIGHT or without, of 0 or more, not all 0")
 
 

@@ -1,6 +1,5 @@
 """One setting of a run: its name as it is typed, what it may hold, what is said of what it can not. Standard library only."""
 
-import math
 import numbers
 import reprlib
 from collections.abc import Iterable
@@ -43,25 +42,6 @@ def check_kind(field: Field, value: object) -> None:
         check(field.name, value, value in choices, f"one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
     else:
         check(field.name, value, _fits(field.type, value), _expected(field.type))
-
-
-def number(text: str) -> float:
-    """What is said, or not a number where that is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def layer_name(entry: str) -> str:
-    """`conv1_1` of `conv1_1:0.5`."""
-    return entry.partition(":")[0]
-
-
-def layer_weight(entry: str) -> float:
-    """0.5 of `conv1_1:0.5`, and 1 where nothing is said; not a number where what is said is none."""
-    _, colon, weight = entry.partition(":")
-    return number(weight) if colon else 1.0
 
 
 def _fits(kind: Any, value: object) -> bool:

@@ -11,6 +11,13 @@ class InputError(Exception):
     """
 
 
+def brief(error: BaseException) -> str:
+    """Return the reason of an error as one printable line of at most 160 characters."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "?" for c in line)[:160]
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`" (did you mean 'conv4_2'?)"` for the choice nearest to `name`, or an empty string."""
     near = difflib.get_close_matches(name, list(choices), n=1)

@@ -28,6 +28,14 @@ def check_writable(target: Path) -> None:
         raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises `InputError` if that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"can not make the folder {folder}: {error.strerror}; choose another place") from None
+
+
 def write_atomically(target: Path, data: bytes) -> None:
     """Replaces `target` by `data` in one step: a reader, or a crash, finds the old file or the new one, never a part."""
     replace_atomically(target, lambda file: file.write(data))

@@ -1,6 +1,6 @@
 """Names for the arrays that travel through the package. Every image is one unbatched picture; batch with `jax.vmap`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from jaxtyping import Array, Float
@@ -17,5 +17,4 @@ GramMatrix: TypeAlias = Float[Array, "c c"]
 Features: TypeAlias = dict[str, Float[Array, "_ _ _"]]
 """Responses by layer, each of its own size."""
 
-Network: TypeAlias = Callable[[Image, tuple[str, ...]], Features]
 ByLayer: TypeAlias = Mapping[str, Scalar | float]

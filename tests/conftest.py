@@ -1,5 +1,6 @@
 """Strict by default, and a narrow network: the true topology with a few channels, for tests that need no real features."""
 
+import dataclasses
 import os
 
 if "device_count" not in os.environ.get("XLA_FLAGS", ""):
@@ -18,12 +19,21 @@ from PIL import Image as Pillow
 
 from stylejax.cli.main import main
 from stylejax.config import TransferConfig
-from stylejax.losses.objective import Targets, Terms, content_targets, style_targets
+from stylejax.config_parsing import parse_layers
+from stylejax.losses.objective import Terms
+from stylejax.losses.targets import Targets, make_targets
+from stylejax.losses.total_variation import TOTAL_VARIATIONS
+from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import Parameters, random_parameters
 from stylejax.models.vgg import VGG, build_vgg
 from stylejax.models.weights_file import save_parameters
+from stylejax.synthesis.problem import Problem, build_problem
+from stylejax.synthesis.regions import Masks
+from stylejax.synthesis.targets import Inputs
+from stylejax.synthesis.validation import make_plan
 
 NARROW = (4, 5, 6, 7, 8)
+NO_MASKS = Masks()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,12 +85,50 @@ def picture(generator: np.random.Generator, height: int = 32, width: int = 32) -
     return ((image - image.min()) / np.ptp(image)).astype(np.float32)
 
 
+def problem_at(
+    content: np.ndarray, styles: list[np.ndarray], vgg: VGG, config: TransferConfig, side: int, masks: Masks = NO_MASKS
+) -> Problem:
+    """The problem of one scale of a run: of the schedule, or of a run of that size."""
+    shapes = content.shape, [style.shape for style in styles]
+    plan = make_plan(config, vgg.network, *shapes, masks)
+    if side not in [scale.side for scale in plan.schedule]:
+        plan = make_plan(dataclasses.replace(config, size=side, scales="1"), vgg.network, *shapes, masks)
+    scale = next(scale for scale in plan.schedule if scale.side == side)
+    return build_problem(plan, Inputs(content, styles), vgg, scale, None)
+
+
+def plain_targets(content: dict[str, Any], style: dict[str, Any]) -> Targets:
+    """Targets without regions."""
+    return Targets(content, style, {}, None, TOTAL_VARIATIONS["squared"])
+
+
+def targets_at(*how: Any) -> Targets:
+    """The targets of `problem_at`."""
+    return problem_at(*how).args[1]
+
+
+def weights_of(config: TransferConfig, targets: Targets, pixels: int = 1, unit: float = 1.0) -> Terms:
+    """`loss_weights` of a config."""
+    return loss_weights(
+        targets,
+        losses=config.losses,
+        alpha=config.content_weight,
+        beta=config.style_weight,
+        tv=config.tv_weight,
+        content_layers=parse_layers(config.content_layers),
+        style_layers=parse_layers(config.style_layers),
+        style_weights=config.style_weights,
+        pixels=pixels,
+        unit=unit,
+    )
+
+
 def shapes(vgg: VGG, side: int) -> tuple:
     """The arguments of the default objective at a size, as shapes: nothing is computed."""
     config, image = TransferConfig(), jax.ShapeDtypeStruct((side, side, 3), jnp.float32)
 
     def targets_of(vgg: VGG, x: Any) -> Targets:
-        return Targets(content_targets(vgg, x, config.content_layers), style_targets(vgg, x, config.style_layers))
+        return make_targets(vgg, x, x, config.content_layers, config.style_layers)
 
     targets = jax.eval_shape(targets_of, vgg, image)
     one: Any = jax.ShapeDtypeStruct((), jnp.float32)

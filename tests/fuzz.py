@@ -31,12 +31,14 @@ from stylejax.losses.objective import Terms
 from stylejax.models.architecture import random_parameters
 from stylejax.models.convert import read_foreign
 from stylejax.models.weights_file import save_parameters
-from stylejax.optimizers.minimize import Run
+from stylejax.optimizers.minimize import Progress, Run
 from stylejax.parameterization import encode
 from stylejax.runs import manifest as manifests
-from stylejax.runs.checkpoint import Places, read_checkpoint, write_run
-from stylejax.runs.provenance import Recipe, recipe
+from stylejax.runs.checkpoint import read_checkpoint, write_run
+from stylejax.runs.provenance import InputPaths, Recipe, recipe
+from stylejax.synthesis.regions import Masks
 from stylejax.synthesis.transfer import Checkpoint, Result, minimizer_of
+from stylejax.synthesis.validation import make_plan
 
 SECONDS, MEMORY = 10, 2**31
 SHAPE = (32, 32, 3)
@@ -55,7 +57,9 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Reader]]:
     found["manifest-json"] = folder / "m.json", lambda p: manifests.decode(p.read_bytes().decode("latin-1"), "m")
     found |= {f"weights-{layout}": (folder / f"{layout}.w", read_weights) for layout in LAYOUTS}
     found |= {f"weights-{own}": (folder / f"{own}.w", read_weights) for own in ("own", "pickle")}
-    return found | {"run": (folder / "a.run", lambda p: read_checkpoint(p, CONFIG, SHAPE, [SHAPE]))}
+    return found | {
+        "run": (folder / "a.run", lambda p: read_checkpoint(p, make_plan(CONFIG, "vgg19", SHAPE, [SHAPE], Masks())))
+    }
 
 
 def read_weights(path: Path) -> None:
@@ -90,8 +94,8 @@ def write_proof(kind: str, path: Path, recipe: Recipe) -> None:
     terms = Terms({"conv4_2": 1.0}, {"conv1_1": 1.0}, 0.0)
     if kind == "run":
         image = encode(np.zeros(SHAPE, np.float32), CONFIG.parameterization)
-        run = Run(jax.device_get(minimizer_of(CONFIG, CONFIG.steps).init(image)), 1.0, terms, 2, 2)
-        places = Places("c.png", ("c.png",), {name: () for name in files_of(CONFIG)}, "auto")
+        run = Run(jax.device_get(minimizer_of(CONFIG, CONFIG.steps).init(image)), Progress(1.0, terms, 2, 2))
+        places = InputPaths("c.png", ("c.png",), {name: () for name in files_of(CONFIG)}, "auto")
         return write_run(path, recipe, places, 1.0, Checkpoint(0, run, 2, 2))
     result = Result(np.zeros(SHAPE, np.float32), 1.0, terms, 4, 4, False)
     text = manifests.encode(manifests.Manifest(recipe, manifests.outcome(result, 1.0)))

@@ -9,8 +9,9 @@ import pytest
 
 from stylejax.errors import InputError
 from stylejax.models.architecture import Convolution, Parameters, layer_names, random_parameters
+from stylejax.models.pretrained import load_vgg
 from stylejax.models.vgg import build_vgg
-from stylejax.models.weights_file import load_vgg, parameters_hash, read_parameters, save_parameters
+from stylejax.models.weights_file import parameters_hash, read_parameters, save_parameters
 
 NARROW = (4, 5, 6, 7, 8)
 

@@ -581,7 +581,7 @@ CONFIGS = [
     TransferConfig(size=448, steps=300),
     TransferConfig(style_weight=1e-7, content_weight=0.1 + 0.2, tv_weight=12345678.9, learning_rate=1e300),
     TransferConfig(content_layers=("conv1_1", "relu5_1"), style_layers=("conv3_1",), scales="16,32", size=64),
-    TransferConfig(seed=2**62, init="my picture's name.png", weights="a b.h5", pooling="max", optimizer="lbfgs-zoom"),
+    TransferConfig(seed=2**62, init="my picture's name.png", weights="a b.h5", pooling="max", optimizer="adam"),
     TransferConfig(style_scale=(0.5, 1e-7), style_weights=(2.0, 0.1 + 0.2), colour="match", keep_mask="k k.png"),
     TransferConfig(style_per_scale=True, content_masks=("a.png", "b c.png"), style_masks=("d.png",)),
     preset("paper"),

@@ -15,13 +15,13 @@ import pytest
 from conftest import noise_image
 from PIL import Image as Pillow
 
-import stylejax
 from stylejax.cli.main import main
 from stylejax.images.io import FORMATS
 from stylejax.images.metadata import read_text, save_options
 from stylejax.models.architecture import random_parameters
 from stylejax.models.weights_file import save_parameters
 from stylejax.runs.manifest import decode, read
+from stylejax.synthesis.transfer import run_plan
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--size", "32", "--steps", "3", "--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1")
@@ -367,13 +367,13 @@ def test_a_hash_that_does_not_fit_a_jpeg_is_noticed(made, said):
 
 
 def test_an_interrupted_run_is_verified_as_far_as_it_went(made, said, monkeypatch, capsys: pytest.CaptureFixture[str]):
-    whole_transfer, longer = stylejax.transfer, ("--init", "noise", "--steps", "5")
+    whole_run, longer = run_plan, ("--init", "noise", "--steps", "5")
 
     def cut(*images: Any, callback: Callable, **options: Any) -> Any:
-        return whole_transfer(*images, callback=lambda step: callback(step) or step.step >= 2, **options)
+        return whole_run(*images, callback=lambda step: callback(step) or step.step >= 2, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["stylejax.synthesis.transfer"], "transfer", cut)
+        patch.setattr(sys.modules["stylejax.synthesis.transfer"], "run_plan", cut)
         assert main(["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "net.h5", *QUICK, *longer]) == 130
     whole = made("whole.png", *longer)
     assert read(Path("out.png")).outcome.stopped and read(Path("out.png")).outcome.steps == 2

@@ -34,12 +34,12 @@ def test_colours_are_moved_by_the_symmetric_map_and_no_other_map_moves_them_less
     """SciPy's matrix square root on the covariances as they are; the others are those of Cholesky and of the principal axes."""
     style, content = pair
     (mean_s, s), (mean_c, c) = statistics(style), statistics(content)
-    root = sqrtm(s).real
+    root = np.real(sqrtm(s))
     inverse = np.linalg.inv(root)
     found = match_colours(style, content)
-    expected = (style - mean_s) @ (inverse @ sqrtm(root @ c @ root).real @ inverse).T + mean_c
+    expected = (style - mean_s) @ (inverse @ np.real(sqrtm(root @ c @ root)) @ inverse).T + mean_c
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    for other in (np.linalg.cholesky(c) @ np.linalg.inv(np.linalg.cholesky(s)), sqrtm(c).real @ inverse):
+    for other in (np.linalg.cholesky(c) @ np.linalg.inv(np.linalg.cholesky(s)), np.real(sqrtm(c)) @ inverse):
         assert np.mean((found - style) ** 2) < np.mean(((style - mean_s) @ other.T + mean_c - style) ** 2)
 
 

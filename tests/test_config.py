@@ -13,10 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stylejax import config as config_module
-from stylejax.config import COARSEST, TransferConfig, with_options
+from stylejax.config import TransferConfig, with_options
 from stylejax.config_validation import check_kind, option
 from stylejax.errors import InputError, did_you_mean
 from stylejax.presets import PRESETS, preset
+from stylejax.synthesis.schedule import MIN_SIDE, resolutions, split_steps
 
 
 @st.composite
@@ -38,17 +39,17 @@ def with_option(name: str, value: Any) -> TransferConfig:
 @example({"size": 4096, "steps": 1})
 def test_steps_are_shared_out_exactly_and_each_scale_has_one(options: dict):
     config = TransferConfig(**options)
-    sides, counts = zip(*config.schedule(), strict=True)
+    sides, counts = zip(*split_steps(config), strict=True)
     assert sum(counts) == config.steps
     assert min(counts) >= 1
-    assert sides == config.ladder()[-len(sides) :]
-    assert len(sides) == min(config.steps, len(config.ladder()))
+    assert sides == resolutions(config)[-len(sides) :]
+    assert len(sides) == min(config.steps, len(resolutions(config)))
 
 
 @given(scaled())
 def test_the_ladder_rises_to_the_size(options: dict):
     config = TransferConfig(**options)
-    ladder = config.ladder()
+    ladder = resolutions(config)
     assert ladder[-1] == config.size
     assert all(a < b for a, b in zip(ladder, ladder[1:], strict=False))
     assert ladder[0] >= 1
@@ -57,14 +58,14 @@ def test_the_ladder_rises_to_the_size(options: dict):
 @given(scaled())
 def test_a_scale_gets_fewer_steps_than_the_one_before(options: dict):
     config = TransferConfig(**options)
-    counts = [steps for _, steps in config.schedule()]
+    counts = [steps for _, steps in split_steps(config)]
     assert all(a + 1 >= b for a, b in zip(counts, counts[1:], strict=False))
 
 
 @given(st.integers(1, 10**6))
 def test_automatic_scales_begin_at_the_coarsest_and_double(size: int):
-    ladder = TransferConfig(size=size).ladder()
-    assert ladder[0] == size if size < 2 * COARSEST else COARSEST <= ladder[0] <= 2 * COARSEST
+    ladder = resolutions(TransferConfig(size=size))
+    assert ladder[0] == size if size < 2 * MIN_SIDE else MIN_SIDE <= ladder[0] <= 2 * MIN_SIDE
     for a, b in zip(ladder, ladder[1:], strict=False):
         assert b / a == pytest.approx(2, rel=0.01)
 
@@ -84,7 +85,7 @@ def test_automatic_scales_begin_at_the_coarsest_and_double(size: int):
     ],
 )
 def test_ladders(size: int, scales: str, ladder: tuple[int, ...]):
-    assert TransferConfig(size=size, scales=scales).ladder() == ladder
+    assert resolutions(TransferConfig(size=size, scales=scales)) == ladder
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_the_paper_preset_is_one_scale_from_noise_with_the_papers_ratio():
     config = preset("paper")
     assert (config.scales, config.init, config.losses, config.pooling) == ("1", "noise", "paper", "avg")
     assert config.content_weight / config.style_weight == 1e-3
-    assert config.ladder() == (config.size,)
+    assert resolutions(config) == (config.size,)
 
 
 def test_an_unknown_preset_is_refused_with_a_hint():

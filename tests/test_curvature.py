@@ -1,5 +1,7 @@
 """The matrix form of L-BFGS against Optax' two-loop recursion, and what keeps a pair out."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +57,7 @@ def test_any_pytree_is_the_same_as_its_flat_vector(generator):
     def tree(x):
         return {"a": x[:8].reshape(2, 4), "b": (x[8:],)}
 
+    direction: Any = None
     state = transformation.init(tree(jnp.asarray(points[0], jnp.float32)))
     for x in jnp.asarray(points, jnp.float32):
         direction, state = transformation.update(tree(matrix @ x), state, tree(x))
@@ -64,7 +67,7 @@ def test_any_pytree_is_the_same_as_its_flat_vector(generator):
 def test_pairs_of_no_or_negative_curvature_are_not_remembered(generator):
     transformation = scale_by_lbfgs(4)
     x = jnp.asarray(generator.standard_normal(6), jnp.float32)
-    state = transformation.init(x)
+    state: Any = transformation.init(x)
     _, state = transformation.update(2 * x, state, x)
     assert state.pairs == 0
     direction, state = transformation.update(4 * x, state, 2 * x)

@@ -32,7 +32,7 @@ def test_a_film_has_all_steps_in_one_size_and_ends_with_the_picture(studio):
     assert main([*RUN, "--video", "film.webp"]) == 0
     with Pillow.open("film.webp") as film:
         assert film.size == (48, 40)
-        seconds = []
+        seconds, last = [], np.zeros(())
         for frame in ImageSequence.Iterator(film):
             last = np.asarray(frame.convert("L"), np.float32) / 255
             seconds.append(frame.info["duration"] / 1000)

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import plain_targets
 from scipy.linalg import sqrtm
 
-from stylejax.losses.gatys import Mean
-from stylejax.losses.objective import Moments, Targets, Terms, blend, objective, style_targets
+from stylejax.losses.objective import Moments, Terms, objective
+from stylejax.losses.reductions import Mean
+from stylejax.losses.targets import blend, style_targets
 from stylejax.losses.wasserstein import moments, root_trace, target_of, wasserstein_loss
 
 
@@ -116,7 +118,7 @@ def test_several_styles_are_the_gaussian_with_the_mean_of_their_moments(response
 
 def test_the_objective_takes_what_its_targets_are(narrow_vgg, photo, artwork):
     layers, image = ("conv1_1", "conv4_1"), jnp.asarray(photo)
-    targets = Targets({}, style_targets(narrow_vgg, jnp.asarray(artwork), layers, statistic="wasserstein"))
+    targets = plain_targets({}, style_targets(narrow_vgg, jnp.asarray(artwork), layers, statistic="wasserstein"))
     weights = Terms({}, dict.fromkeys(layers, 1.0), 0.0)
     _, terms = objective(image, narrow_vgg, targets, weights)
     ours, theirs = (narrow_vgg(jnp.asarray(x), layers) for x in (photo, artwork))

@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import equations
+from conftest import equations, targets_at, weights_of
 from jax.sharding import AxisType, Mesh
 
 from stylejax.config import TransferConfig
 from stylejax.losses.objective import objective
-from stylejax.losses.weighting import loss_weights
 from stylejax.models.vgg import VGG
 from stylejax.models.winograd import convolve
 from stylejax.optimizers import batched as lanes
@@ -30,7 +29,6 @@ from stylejax.optimizers.batched import minimize_lanes
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize
 from stylejax.parameterization import encode
-from stylejax.synthesis.targets import targets_at
 
 WEIGHTS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 
@@ -58,7 +56,7 @@ def problems_at(vgg: VGG, photo: np.ndarray, artwork: np.ndarray, config: Transf
         config = dataclasses.replace(config, style_weight=weight, size=32)
         targets = targets_at(photo, [artwork], vgg, config, 32)
         start = encode(jnp.asarray(photo[:27, :32]), "pyramid")
-        found.append((start, (targets, loss_weights(config, targets))))
+        found.append((start, (targets, weights_of(config, targets))))
     return found
 
 

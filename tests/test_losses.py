@@ -6,15 +6,8 @@ import numpy as np
 import oracle
 import pytest
 
-from stylejax.losses.gatys import (
-    FLAT,
-    absolute_variations,
-    content_loss,
-    gram_matrix,
-    isotropic_variations,
-    style_loss,
-    total_variation,
-)
+from stylejax.losses.gatys import content_loss, gram_matrix, style_loss
+from stylejax.losses.total_variation import SMOOTHING, absolute_variations, isotropic_variations, total_variation
 
 
 @pytest.fixture
@@ -71,7 +64,7 @@ def test_total_variation_is_the_oracles_and_zero_for_flat_or_single_pixels(gener
 
 NORMS = {
     absolute_variations: lambda down, right: abs(down) + abs(right),
-    isotropic_variations: lambda down, right: np.sqrt(down**2 + right**2 + FLAT**2) - FLAT,
+    isotropic_variations: lambda down, right: np.sqrt(down**2 + right**2 + SMOOTHING**2) - SMOOTHING,
 }
 
 

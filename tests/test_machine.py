@@ -7,6 +7,8 @@ import sys
 import jax
 import pytest
 
+from stylejax.cli import runtime
+from stylejax.cli.main import entry
 from stylejax.errors import InputError
 from stylejax.runs import environment as machine
 
@@ -76,7 +78,7 @@ def test_differences_are_named():
     ],
 )
 def test_the_last_flag_decides(flags: str, so: bool):
-    assert machine.is_deterministic(flags) is so
+    assert runtime.is_deterministic(flags) is so
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -87,7 +89,8 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 STARTED = """
 import os, jax
 from stylejax.errors import InputError
-from stylejax.runs.environment import deterministic, environment
+from stylejax.cli.runtime import deterministic
+from stylejax.runs.environment import environment
 deterministic()
 deterministic()
 print(jax.numpy.ones(3).sum(), os.environ["XLA_FLAGS"], environment()["xla_flags"])
@@ -114,14 +117,14 @@ def test_it_refuses_when_it_is_too_late(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(
         InputError, match="too late, for jax has started; set XLA_FLAGS=--xla_gpu_deterministic_ops=true"
     ):
-        machine.deterministic()
+        runtime.deterministic()
     assert os.environ["XLA_FLAGS"] == ""
-    monkeypatch.setenv("XLA_FLAGS", machine.DETERMINISTIC)
-    machine.deterministic()
+    monkeypatch.setenv("XLA_FLAGS", runtime.DETERMINISTIC)
+    runtime.deterministic()
 
 
 def test_it_refuses_where_the_flags_are_in_a_file():
-    done = python("from stylejax.runs.environment import deterministic; deterministic()", XLA_FLAGS="flags.txt")
+    done = python("from stylejax.cli.runtime import deterministic; deterministic()", XLA_FLAGS="flags.txt")
     assert "InputError: --deterministic can not be added, for XLA_FLAGS names a file; write --xla_gpu" in done.stderr
 
 
@@ -130,16 +133,31 @@ def test_it_refuses_where_the_flags_are_in_a_file():
 )
 def test_huge_pages_are_asked_for_once_where_that_helps(says, own, asks, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(machine, "HUGE_PAGES", tmp_path / "enabled")
-    machine.HUGE_PAGES.write_text(f"always {says} never")
+    monkeypatch.setattr(runtime, "HUGE_PAGES", tmp_path / "enabled")
+    runtime.HUGE_PAGES.write_text(f"always {says} never")
     monkeypatch.setattr(os, "execve", lambda program, words, names: started.append((words, names["GLIBC_TUNABLES"])))
     monkeypatch.setenv("GLIBC_TUNABLES", own) if own else monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    machine.ask_for_huge_pages()
+    runtime.ask_for_huge_pages()
     assert started == [(sys.orig_argv, "glibc.malloc.hugetlb=1")] * asks
 
 
 def test_without_linux_no_huge_pages_are_asked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    monkeypatch.setattr(machine, "HUGE_PAGES", tmp_path / "nowhere")
+    monkeypatch.setattr(runtime, "HUGE_PAGES", tmp_path / "nowhere")
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
-    machine.ask_for_huge_pages()
+    runtime.ask_for_huge_pages()
+
+
+def test_jax_has_the_private_name_that_is_used():
+    """It has no public way to tell whether a backend was started."""
+    from jax._src import xla_bridge
+
+    assert xla_bridge.backends_are_initialized() in (True, False)
+
+
+def test_help_starts_no_second_process(monkeypatch, capsys):
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
+    monkeypatch.setattr(sys, "argv", ["stylejax", "--help"])
+    with pytest.raises(SystemExit) as end:
+        entry()
+    assert end.value.code == 0 and "transfer" in capsys.readouterr().out

@@ -26,7 +26,7 @@ from stylejax.runs import manifest as manifests
 from stylejax.runs.manifest import Manifest, decode, encode
 from stylejax.runs.provenance import File, Network, file_of, plain_name, recipe
 from stylejax.runs.schema import parse
-from stylejax.synthesis.targets import noise
+from stylejax.synthesis.initialization import noise
 from stylejax.synthesis.transfer import Result
 
 CONFIG = TransferConfig(size=32, steps=3, scales="1", style_weight=12.5, content_layers=("conv2_1", "relu3_1"))

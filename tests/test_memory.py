@@ -10,7 +10,8 @@ import pytest
 from conftest import shapes
 
 from stylejax.errors import InputError
-from stylejax.losses.objective import Terms, content_targets, objective
+from stylejax.losses.objective import Terms, objective
+from stylejax.losses.targets import content_targets
 from stylejax.models.architecture import random_parameters
 from stylejax.models.vgg import VGG, build_vgg
 from stylejax.optimizers.adam import adam

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import plain_targets
 
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
@@ -13,7 +14,8 @@ from stylejax.images.io import read_image
 from stylejax.images.painting import paint
 from stylejax.images.resize import resize
 from stylejax.images.samples import photograph
-from stylejax.losses.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.losses.objective import Terms, objective
+from stylejax.losses.targets import content_targets, style_targets
 from stylejax.models import normalize as normalize_module
 from stylejax.models.architecture import PAPER_LAYERS, Convolution, Parameters, layer_names, random_parameters
 from stylejax.models.normalize import PHOTOGRAPHS, fingerprint, mean_activations, normalize, normalized, rescale
@@ -126,7 +128,7 @@ def test_losses_are_alike_for_both_networks():
     found = []
     for network in ("vgg19", "vgg16"):
         vgg = build_vgg(normalized(resolve(network)[0]))
-        targets = Targets(content_targets(vgg, photo, ["conv4_2"]), style_targets(vgg, artwork, layers))
+        targets = plain_targets(content_targets(vgg, photo, ["conv4_2"]), style_targets(vgg, artwork, layers))
         style, content = (objective(x, vgg, targets, weights)[1] for x in (photo, artwork))
         found.append((content.content["conv4_2"], sum(style.style.values())))
     (content_19, style_19), (content_16, style_16) = found

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from conftest import plain_targets, weights_of
 
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.losses.objective import Targets, Terms, blend, content_targets, objective, style_targets
-from stylejax.losses.weighting import loss_weights
+from stylejax.losses.objective import Terms, objective
+from stylejax.losses.targets import blend, content_targets, style_targets
 from stylejax.models.architecture import random_parameters
 from stylejax.models.vgg import build_vgg
 from stylejax.presets import preset
@@ -18,7 +19,9 @@ CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "con
 
 
 def make_targets(vgg, photo, artwork):
-    return Targets(content_targets(vgg, jnp.asarray(photo), CONTENT), style_targets(vgg, jnp.asarray(artwork), STYLE))
+    return plain_targets(
+        content_targets(vgg, jnp.asarray(photo), CONTENT), style_targets(vgg, jnp.asarray(artwork), STYLE)
+    )
 
 
 def weights(style=1e3):
@@ -39,7 +42,7 @@ def test_preset_paper_is_equations_1_to_7_in_value_and_gradient(generator):
     with jax.enable_x64(True):
         vgg = build_vgg(parameters)
         targets = make_targets(vgg, photo, artwork)
-        found, slopes = jax.value_and_grad(lambda x: objective(x, vgg, targets, loss_weights(config, targets))[0])(
+        found, slopes = jax.value_and_grad(lambda x: objective(x, vgg, targets, weights_of(config, targets))[0])(
             jnp.asarray(image)
         )
 
@@ -58,7 +61,7 @@ def test_by_default_a_style_weighs_the_same_whatever_its_contrast(problem, photo
     """A style with activations ten times as large gets 10⁻⁴ of the weight."""
     _, vgg, targets = problem
     strong = targets._replace(style={name: 100 * gram for name, gram in targets.style.items()})
-    usual, less = (loss_weights(TransferConfig(), t) for t in (targets, strong))
+    usual, less = (weights_of(TransferConfig(), t) for t in (targets, strong))
     for name in STYLE:
         np.testing.assert_allclose(less.style[name], 1e-4 * usual.style[name], rtol=1e-5)
     assert less.content == usual.content
@@ -122,7 +125,7 @@ def test_the_mean_of_styles_has_the_gradient_of_both(narrow_vgg, photo, artwork)
     image = jnp.asarray(photo)
 
     def gradient(style):
-        targets = Targets(content_targets(narrow_vgg, image, CONTENT), style)
+        targets = plain_targets(content_targets(narrow_vgg, image, CONTENT), style)
         return jax.grad(lambda x: objective(x, narrow_vgg, targets, weights())[0])(image)
 
     both = (gradient(styles[0]) + gradient(styles[1])) / 2
@@ -141,9 +144,9 @@ def test_weights_for_other_layers_are_refused(problem):
 @pytest.mark.parametrize("losses", ["relative", "paper", "caffe"])
 def test_a_layer_s_own_weight_multiplies_its_term(losses, problem):
     _, _, targets = problem
-    plain = loss_weights(TransferConfig(losses=losses, style_layers=STYLE), targets)
+    plain = weights_of(TransferConfig(losses=losses, style_layers=STYLE), targets)
     entries = ("conv1_1:0.5", "conv2_1:2", *STYLE[2:])
-    own = loss_weights(TransferConfig(losses=losses, style_layers=entries), targets)
+    own = weights_of(TransferConfig(losses=losses, style_layers=entries), targets)
     ratios = [float(own.style[name] / plain.style[name]) for name in STYLE]
     np.testing.assert_allclose(np.asarray(ratios) / ratios[2], [0.5, 2, 1, 1, 1], rtol=1e-5)
     assert own.content == plain.content
@@ -151,7 +154,7 @@ def test_a_layer_s_own_weight_multiplies_its_term(losses, problem):
 
 def test_equal_weights_of_all_layers_do_not_change_the_whole(problem):
     _, _, targets = problem
-    one = loss_weights(TransferConfig(style_layers=STYLE), targets)
-    three = loss_weights(TransferConfig(style_layers=tuple(f"{name}:3" for name in STYLE)), targets)
+    one = weights_of(TransferConfig(style_layers=STYLE), targets)
+    three = weights_of(TransferConfig(style_layers=tuple(f"{name}:3" for name in STYLE)), targets)
     for name in STYLE:
         np.testing.assert_allclose(three.style[name], one.style[name], rtol=1e-6)

@@ -1,5 +1,7 @@
 """What an image is made of: nothing is lost on the way there and back, and large shapes are near."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +50,8 @@ def test_random_waves_have_the_amplitude_of_random_pixels(generator):
 
 def test_each_level_of_a_pyramid_is_an_enlarged_image(generator):
     """Of a constant level nothing but its weight is seen; a level is linear between its pixels' centres."""
-    zeros = encode(jnp.zeros((32, 48, 3)), "pyramid").levels
+    pyramid: Any = encode(jnp.zeros((32, 48, 3)), "pyramid")
+    zeros = pyramid.levels
     assert [level.shape[:2] for level in zeros] == [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
     for k in range(1, COARSER + 1):
         levels = (*zeros[:k], jnp.ones_like(zeros[k]), *zeros[k + 1 :])

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import equations, shapes
+from conftest import equations, plain_targets, shapes, weights_of
 
 from stylejax.config import TransferConfig
-from stylejax.losses.objective import Targets, content_targets, objective, style_targets
-from stylejax.losses.weighting import loss_weights
+from stylejax.losses.objective import objective
+from stylejax.losses.targets import content_targets, style_targets
 from stylejax.models.architecture import random_parameters
 from stylejax.models.vgg import build_vgg
 
@@ -18,10 +18,10 @@ WIDE = random_parameters("vgg19", 5, (16, 24, 32, 32, 32))
 
 @jax.jit
 def evaluation(vgg, image, photo, artwork):
-    targets = Targets(
+    targets = plain_targets(
         content_targets(vgg, photo, CONFIG.content_layers), style_targets(vgg, artwork, CONFIG.style_layers)
     )
-    return jax.value_and_grad(objective, has_aux=True)(image, vgg, targets, loss_weights(CONFIG, targets))
+    return jax.value_and_grad(objective, has_aux=True)(image, vgg, targets, weights_of(CONFIG, targets))
 
 
 def named(jaxpr, primitive):

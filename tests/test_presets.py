@@ -1,21 +1,22 @@
 """Presets that stand for other programs, against their published formulas in float64: on the same features, the same loss."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from conftest import targets_at, weights_of
 
 from stylejax.cli.main import parse
 from stylejax.errors import InputError
 from stylejax.losses.objective import objective
-from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import random_parameters
 from stylejax.models.vgg import build_vgg
 from stylejax.presets import PRESETS, SAID, preset
-from stylejax.synthesis.targets import first_image, targets_at
+from stylejax.synthesis.initialization import first_image
 from stylejax.synthesis.transfer import transfer
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -79,7 +80,7 @@ def test_a_preset_is_its_formula_in_value_and_gradient(name, generator):
     targets = targets_at(photo.astype(np.float32), [artwork.astype(np.float32)], vgg, config, 18)
     p, a = (oracle.features(x.astype(np.float32), parameters, config.pooling) for x in (photo, artwork))
     found, slopes = jax.value_and_grad(
-        lambda x: objective(x, vgg, targets, loss_weights(config, targets, 16 * 18, vgg.unit()))[0]
+        lambda x: objective(x, vgg, targets, weights_of(config, targets, 16 * 18, float(vgg.unit())))[0]
     )(jnp.asarray(image, jnp.float32))
 
     def peer(x):
@@ -116,7 +117,7 @@ def test_what_else_these_programs_do(name):
 
 
 def test_neural_style_starts_from_a_flat_image_with_noise_of_a_thousandth_of_a_level():
-    flat = first_image(preset("neural-style"), np.zeros((8, 8, 3)), [], 64, 64)
+    flat = first_image(preset("neural-style"), np.zeros((8, 8, 3)), [], (64, 64))
     np.testing.assert_allclose(flat.mean(), 0.5, atol=1e-5)
     assert 2e-6 < flat.std() < 1e-5
 
@@ -153,4 +154,5 @@ def test_help_says_what_each_preset_is_for_and_sets(capsys, monkeypatch):
         assert f"{name}: {sentence}" in said
     assert "print: large, with a short memory of steps (--size 2048" in said
     assert SAID.keys() == PRESETS.keys()
-    assert parse(["transfer", "c", "s", "-o", "o.png", "--preset", "neural-style"]).config == preset("neural-style")
+    command: Any = parse(["transfer", "c", "s", "-o", "o.png", "--preset", "neural-style"])
+    assert command.config == preset("neural-style")

@@ -6,14 +6,15 @@ import pytest
 
 from stylejax.losses.objective import Terms
 from stylejax.runs.event_log import progress_bar, sweep_bar
-from stylejax.synthesis.targets import work_of
+from stylejax.synthesis.schedule import Scale, step_costs
 from stylejax.synthesis.transfer import Step, transfer
 
-SCHEDULE = ((128, 100), (256, 75), (512, 50))
+SCHEDULE = [Scale(side, steps, (side, side), (), ()) for side, steps in ((128, 100), (256, 75), (512, 50))]
 
 
 def test_a_step_takes_as_long_as_its_picture_has_pixels():
-    assert work_of(((10, 2), (20, 1), (40, 3))).tolist() == [100, 100, 400, 1600, 1600, 1600]
+    scales = [Scale(side, steps, (side, side), (), ()) for side, steps in ((10, 2), (20, 1), (40, 3))]
+    assert step_costs(scales).tolist() == [100, 100, 400, 1600, 1600, 1600]
 
 
 @pytest.mark.parametrize("last", [40, 200])
@@ -21,7 +22,7 @@ def test_the_bar_knows_how_long_the_finer_scales_take(
     last: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     """A clock that a step moves by 10 μs a pixel; the bar stays as it is when the run is left."""
-    work, now = work_of(SCHEDULE), [0.0]
+    work, now = step_costs(SCHEDULE), [0.0]
     monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
     size = (96, 128)
     with progress_bar() as move:
@@ -36,7 +37,7 @@ def test_the_bar_knows_how_long_the_finer_scales_take(
 
 def test_the_bar_of_a_sweep_knows_it_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Two rows, of which one is half done."""
-    work, now = work_of(SCHEDULE), [0.0]
+    work, now = step_costs(SCHEDULE), [0.0]
     monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
     with sweep_bar(2, 2 * work.sum()) as (move, _):
         for step in work[:112]:

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NARROW
+from conftest import NARROW, plain_targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylejax.losses.gatys import gram_matrix
-from stylejax.losses.objective import Targets, Terms, content_targets, objective, style_targets
+from stylejax.losses.objective import Terms, objective
+from stylejax.losses.targets import Targets, content_targets, style_targets
 from stylejax.models.architecture import random_parameters
 from stylejax.models.vgg import VGG, build_vgg
 
@@ -37,7 +38,7 @@ def weights(value: float = 1.0) -> Terms:
 
 
 def targets_of(vgg: VGG, content: jax.Array, style: jax.Array) -> Targets:
-    return Targets(content_targets(vgg, content, ("conv4_2",)), style_targets(vgg, style, STYLE))
+    return plain_targets(content_targets(vgg, content, ("conv4_2",)), style_targets(vgg, style, STYLE))
 
 
 SIDES = st.integers(1, 9)
@@ -80,7 +81,7 @@ def test_a_weight_may_move_between_equal_layers(narrow_vgg: VGG, seed: int, shar
     image, content, style = images(seed, 3)
     grams = style_targets(narrow_vgg, style, ("conv2_1",))["conv2_1"]
     names = [f"conv2_1/{i}" for i in range(regions + 2)]
-    targets = Targets(content_targets(narrow_vgg, content, ("conv4_2",)), dict.fromkeys(names, grams))
+    targets = plain_targets(content_targets(narrow_vgg, content, ("conv4_2",)), dict.fromkeys(names, grams))
 
     def total(first: float, second: float) -> float:
         by_entry = dict.fromkeys(names, jnp.float32(0.5)) | {

@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -66,3 +67,18 @@ def test_the_options_it_names_exist(capsys):
     text = capsys.readouterr().out
     for option in set(re.findall(r"`(--[a-z-]+)", README)):
         assert option in text, option
+
+
+def test_the_paper_in_one_file_lowers_the_loss(tmp_path, monkeypatch, narrow_parameters, photo, artwork, capsys):
+    monkeypatch.chdir(tmp_path)
+    stylejax.write_image("photo.png", photo)
+    stylejax.write_image("painting.png", artwork)
+    save_parameters("narrow.h5", narrow_parameters._replace(normalized=True))
+    source = (ROOT / "scripts" / "paper.py").read_text(encoding="utf-8")
+    assert source.count("\n") <= 60
+    names: dict[str, Any] = {"__name__": "paper"}
+    exec(compile(source, "paper.py", "exec"), names)
+    names["main"]("photo.png", "painting.png", "out.png", "48", "8", "narrow.h5")
+    losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(losses) == 8 and losses[-1] < losses[0] / 2
+    assert stylejax.read_image("out.png").shape == (40, 48, 3)

@@ -14,8 +14,8 @@ from stylejax.images.io import read_image
 from stylejax.images.resize import resize
 from stylejax.models.architecture import random_parameters
 from stylejax.models.vgg import build_vgg
+from stylejax.synthesis.initialization import noise
 from stylejax.synthesis.reconstruct import psnr, reconstruct_content, reconstruct_style
-from stylejax.synthesis.targets import noise
 
 PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 

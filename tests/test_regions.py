@@ -5,16 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from conftest import targets_at, weights_of
 
 import stylejax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.losses.objective import Targets, objective, style_targets
-from stylejax.losses.weighting import loss_weights
+from stylejax.losses.objective import objective
+from stylejax.losses.targets import style_targets
 from stylejax.models.architecture import random_parameters
-from stylejax.models.vgg import average_pool, build_vgg
+from stylejax.models.ops import average_pool
+from stylejax.models.vgg import build_vgg
 from stylejax.synthesis.regions import Masks, guides, pool, regions
-from stylejax.synthesis.targets import targets_at
 from stylejax.synthesis.transfer import transfer
 
 FEW = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1"), "parameterization": "pixels"}
@@ -30,7 +31,7 @@ def test_a_guided_gram_is_the_sum_over_its_positions(narrow_vgg, photo):
     mask = np.clip(np.arange(24) / 23, 0, 1) * np.ones((20, 1))
     config = TransferConfig(size=24, scales="1", style_layers=("conv1_1", "conv2_1"), content_layers=("conv1_1",))
     targets = targets_at(image, [style], narrow_vgg, config, 24, Masks(content=[mask.astype(np.float32)]))
-    _, terms = objective(jnp.asarray(image), narrow_vgg, targets, loss_weights(config, targets))
+    _, terms = objective(jnp.asarray(image), narrow_vgg, targets, weights_of(config, targets))
     f, a = oracle.features(image, parameters), oracle.features(style, parameters)
     for layer in config.style_layers:
         weights = mask if layer == "conv1_1" else oracle.pool(mask[..., None], "avg")[..., 0]
@@ -66,7 +67,7 @@ def test_a_style_is_as_strong_in_a_small_region_as_in_a_large_one(narrow_vgg, ph
 
     def gradient(masks: Masks, styles: list) -> np.ndarray:
         targets = targets_at(np.asarray(image), styles, vgg, config, 48, masks)
-        weights = loss_weights(config, targets)
+        weights = weights_of(config, targets)
         return np.asarray(jax.grad(lambda x: objective(x, vgg, targets, weights)[0])(image))
 
     vgg = build_vgg(random_parameters("vgg19", 0, (4, 5, 6, 7, 8)), padding="circular")
@@ -129,7 +130,7 @@ def test_what_is_kept_is_the_content_to_the_bit_and_has_no_gradient(narrow_vgg, 
     assert np.abs(result.image[:, 24:] - photo[:, 24:]).mean() > 0.02
     config = TransferConfig(**QUICK)
     targets = targets_at(photo, [artwork], narrow_vgg, config, 48, Masks(keep=SOFT.astype(np.float32)))
-    weights, image = loss_weights(config, targets), jnp.asarray(photo[::-1].copy())
+    weights, image = weights_of(config, targets), jnp.asarray(photo[::-1].copy())
     slopes = jax.grad(lambda x: objective(x, narrow_vgg, targets, weights)[0])(image)
     assert (slopes[:, 32:] == 0).all() and (slopes[:, :31] != 0).any()
     free = jax.grad(lambda x: objective(x, narrow_vgg, targets._replace(kept=None), weights)[0])
@@ -144,7 +145,7 @@ def test_what_is_kept_has_no_part_in_the_style(narrow_vgg, photo, artwork):
     other = photo.copy()
     other[:, :20] = 0
     terms = [
-        objective(jnp.asarray(x), narrow_vgg, targets._replace(kept=None), loss_weights(config, targets))[1].style
+        objective(jnp.asarray(x), narrow_vgg, targets._replace(kept=None), weights_of(config, targets))[1].style
         for x in (photo, other)
     ]
     np.testing.assert_allclose(terms[0]["conv1_1"], terms[1]["conv1_1"], rtol=1e-5)
@@ -282,7 +283,3 @@ def test_the_content_s_colours_stay(colour, narrow_vgg, photo, artwork):
     options = {"vgg": narrow_vgg, **QUICK, "steps": 30, "content_weight": 0.0}
     plain, kept = (transfer(blue, red, colour=c, **options).image.mean((0, 1)) for c in ("style", colour))
     assert plain[0] > plain[2] and kept[2] > kept[0] + 0.1
-
-
-def test_targets_need_no_guides():
-    assert Targets({}, {}).guides == {} and Targets({}, {}).kept is None

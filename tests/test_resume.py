@@ -22,7 +22,7 @@ from stylejax.errors import InputError
 from stylejax.images.io import read_image
 from stylejax.models.architecture import random_parameters
 from stylejax.models.weights_file import save_parameters
-from stylejax.optimizers.minimize import Run
+from stylejax.optimizers.minimize import START, Run
 from stylejax.runs.checkpoint import Keeper, read_position, run_file
 from stylejax.synthesis.transfer import Checkpoint
 
@@ -238,7 +238,7 @@ def keeper(stopped: bytes, folder: Path):
 
 
 def state(step: int) -> Checkpoint:
-    return Checkpoint(0, Run(np.zeros(3)), step, step)
+    return Checkpoint(0, Run(np.zeros(3), START), step, step)
 
 
 def test_a_state_that_can_not_be_saved_stops_nothing(keeper, tmp_path: Path):

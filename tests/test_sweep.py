@@ -11,24 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import noise_image
+from conftest import noise_image, targets_at, weights_of
 from jax.sharding import AxisType
 
 import stylejax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images.io import read_image
-from stylejax.losses.objective import Targets, Terms
-from stylejax.losses.weighting import loss_weights
+from stylejax.losses.objective import Terms
+from stylejax.losses.targets import Targets
 from stylejax.models.architecture import Parameters
 from stylejax.models.vgg import VGG
 from stylejax.models.weights_file import save_parameters
 from stylejax.partitioning.memory import predicted_bytes
 from stylejax.sweeps.grid import Row
 from stylejax.sweeps.runner import groups_of, paint
-from stylejax.synthesis.regions import Masks
-from stylejax.synthesis.targets import targets_at
+from stylejax.synthesis.regions import Masks, read_masks
 from stylejax.synthesis.transfer import transfer
+from stylejax.synthesis.validation import make_plan
 
 engine, grid_rows = sys.modules["stylejax.sweeps.batched_transfer"], sys.modules["stylejax.sweeps.runner"]
 
@@ -51,8 +51,9 @@ def row(tmp_path: Path) -> Any:
 
     def make(number: int, content: str = "c.png", style: str = "s.png", **settings: Any) -> Row:
         config = dataclasses.replace(QUICK, **settings)
+        sizes = (*shapes[content], 3), [(*shapes[style], 3)]
         return Row(
-            number, tmp_path / content, (tmp_path / style,), config, ((*shapes[content], 3), (*shapes[style], 3))
+            number, tmp_path / content, (tmp_path / style,), make_plan(config, "vgg19", *sizes, read_masks(config))
         )
 
     return make
@@ -62,11 +63,10 @@ def single(row: Row, vgg: VGG) -> Any:
     return transfer(read_image(row.content), [read_image(path) for path in row.styles], vgg=vgg, config=row.config)
 
 
-def test_five_lines_of_a_notebook(narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray):
+def test_a_sweep_in_a_notebook(narrow_vgg: VGG, photo: Any, artwork: np.ndarray):
     vgg, photo, painting = narrow_vgg, jax.numpy.asarray(photo), jax.numpy.asarray(artwork)
-    # The five lines of the README.
-    content = stylejax.content_targets(vgg, photo, ["conv4_2"])
-    targets = stylejax.Targets(content, stylejax.style_targets(vgg, painting, ["conv1_1", "conv3_1"]))
+    # The lines of the README.
+    targets = stylejax.make_targets(vgg, photo, painting, ["conv4_2"], ["conv1_1", "conv3_1"])
     betas = np.float32([1, 10, 100])
     weights = stylejax.Terms(content={"conv4_2": 1.0}, style={"conv1_1": betas, "conv3_1": betas}, tv=0.0)
     swept = stylejax.sweep(photo, vgg, targets, weights, steps=5)
@@ -89,7 +89,7 @@ def stacked(vgg: VGG, photo: np.ndarray, artwork: np.ndarray) -> tuple[Any, Targ
     ):
         config = TransferConfig(size=48, style_weight=weight, **LAYERS)
         targets = targets_at(image, [style], vgg, config, 48)
-        lanes.append((image, targets, loss_weights(config, targets)))
+        lanes.append((image, targets, weights_of(config, targets)))
     return jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
 
 
@@ -106,11 +106,13 @@ def test_lanes_may_have_regions_and_share_what_is_kept(
     statistic: Any, narrow_vgg: VGG, photo: np.ndarray, artwork: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
     """Also where the lanes that fit the memory are asked for, as on an accelerator."""
-    config, left = TransferConfig(size=48, statistic=statistic, **LAYERS), np.zeros((48, 48))
+    config, left = TransferConfig(size=48, statistic=statistic, **LAYERS), np.zeros((40, 48))
     left[:, :24] = 1
-    masks = Masks(content=[left], keep=left.T)
+    top = np.zeros((40, 48))
+    top[:24] = 1
+    masks = Masks(content=[left], keep=top)
     targets = targets_at(photo, [artwork, 1 - artwork], narrow_vgg, config, 48, masks)
-    weights = loss_weights(config, targets)
+    weights = weights_of(config, targets)
     betas = {name: jnp.stack([beta, 10 * beta]) for name, beta in weights.style.items()}
     assert "conv1_1/2" in betas
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -203,7 +205,7 @@ def test_what_changes_shapes_makes_a_group(row: Any):
 
 def test_targets_are_computed_once(row: Any, networks: Any, monkeypatch: pytest.MonkeyPatch):
     """At each scale one content and two styles, for eight rows; and the network is built once, for another group too."""
-    counts = {"content_at": 0, "style_at": 0, "build_vgg": 0}
+    counts = {"content_at": 0, "style_at": 0, "vgg_of": 0}
 
     def counted(name: str) -> Any:
         original = getattr(grid_rows, name)
@@ -219,7 +221,7 @@ def test_targets_are_computed_once(row: Any, networks: Any, monkeypatch: pytest.
     rows = [row(i, seed=i, init="noise", style=("s.png", "t.png")[i % 2], steps=2) for i in range(8)]
     rows.append(row(8, style_layers=("conv1_1",), steps=1))
     assert len(list(paint(rows, networks))) == 9
-    assert counts == {"content_at": 2 + 1, "style_at": 4 + 1, "build_vgg": 1}
+    assert counts == {"content_at": 2 + 1, "style_at": 4 + 1, "vgg_of": 1}
 
 
 def test_lanes_of_adam_have_the_mean_of_their_points(row: Any, networks: Any, narrow_vgg: VGG):
@@ -247,27 +249,13 @@ def test_a_watch_ends_the_sweep_with_what_has_ended(row: Any, networks: Any):
     assert steps == [0] * 6 + [1] * 2
 
 
-def test_a_line_search_has_no_lanes_beside_it(row: Any, networks: Any, monkeypatch: pytest.MonkeyPatch):
-    widths: list[int] = []
-    original = engine.minimize_lanes
-
-    def look(*args: Any, width: int, **options: Any) -> Any:
-        widths.append(width)
-        return original(*args, width=width, **options)
-
-    monkeypatch.setattr(engine, "minimize_lanes", look)
-    rows = [row(i, optimizer="lbfgs-zoom", steps=1, scales="1") for i in range(2)]
-    assert len(list(paint(rows, networks, lanes=2))) == 2
-    assert set(widths) == {1}
-
-
 EIGHT = """
 import sys, jax, numpy as np, stylejax
 from jax.sharding import AxisType
 data = np.load(sys.argv[1])
 vgg = stylejax.load_vgg(sys.argv[2])
 photo, style = jax.numpy.asarray(data["photo"]), jax.numpy.asarray(data["style"])
-targets = stylejax.Targets(stylejax.content_targets(vgg, photo, ["conv2_1"]), stylejax.style_targets(vgg, style, ["conv1_1"]))
+targets = stylejax.make_targets(vgg, photo, style, ["conv2_1"], ["conv1_1"])
 weights = stylejax.Terms({"conv2_1": 1.0}, {"conv1_1": np.float32(10.0) ** np.arange(11, dtype=np.float32)}, 0.0)
 assert len(jax.devices()) == 8
 mesh = jax.make_mesh((8,), ("lanes",), axis_types=(AxisType.Auto,))

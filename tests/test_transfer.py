@@ -11,10 +11,11 @@ import pytest
 
 import stylejax
 from stylejax.config import TransferConfig
+from stylejax.config_parsing import parse_init
 from stylejax.errors import InputError
 from stylejax.images.resize import resize
 from stylejax.models.weights_file import save_parameters
-from stylejax.synthesis.targets import first_image, noise
+from stylejax.synthesis.initialization import first_image, noise
 from stylejax.synthesis.transfer import transfer
 from stylejax.synthesis.validation import check_image
 
@@ -83,14 +84,12 @@ def test_a_file_can_be_the_start(narrow_vgg, photo, artwork, tmp_path):
     assert abs(first - second) < 0.02 * first
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs-zoom"])
-def test_the_other_optimizers_lower_the_loss(optimizer, narrow_vgg, photo, artwork):
+def test_adam_lowers_the_loss(narrow_vgg, photo, artwork):
     losses = []
     result = transfer(
-        photo, artwork, vgg=narrow_vgg, optimizer=optimizer, callback=lambda s: losses.append(s.loss), **SMALL
+        photo, artwork, vgg=narrow_vgg, optimizer="adam", callback=lambda s: losses.append(s.loss), **SMALL
     )
     assert result.loss < 0.7 * losses[0]
-    assert (result.evaluations > result.steps) == (optimizer == "lbfgs-zoom")
 
 
 def test_several_styles_are_all_taken_on(narrow_vgg, photo, artwork):
@@ -110,7 +109,7 @@ def test_a_callback_ends_the_run_with_the_best_image(narrow_vgg, photo, artwork)
 
 def test_a_blend_is_the_weighted_sum_and_the_rest_is_shared(photo, artwork):
     def first(init):
-        return first_image(TransferConfig(init=init), photo, [artwork], 40, 48)
+        return first_image(TransferConfig(init=init), photo, [artwork], (40, 48))
 
     content, style, grain = (first(name) for name in ("content", "style", "noise"))
     np.testing.assert_allclose(first("content+noise:0.3"), 0.7 * content + 0.3 * grain, atol=1e-6)
@@ -120,8 +119,8 @@ def test_a_blend_is_the_weighted_sum_and_the_rest_is_shared(photo, artwork):
 
 
 def test_a_file_with_a_plus_in_its_name_is_a_file():
-    assert TransferConfig(init="content+mine.png").first_images() == {}
-    assert TransferConfig(init="noise").first_images() == {"noise": 1.0}
+    assert parse_init("content+mine.png") == {}
+    assert parse_init("noise") == {"noise": 1.0}
 
 
 def test_an_average_of_adam_s_steps_has_less_grain(narrow_vgg, photo, artwork):

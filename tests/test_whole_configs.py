@@ -26,11 +26,11 @@ from stylejax.optimizers.base import OnHost
 from stylejax.partitioning.sharded import gathered
 from stylejax.sweeps.grid import Row
 from stylejax.sweeps.runner import paint
-from stylejax.synthesis.problem import Subject, engine_at
-from stylejax.synthesis.regions import check_masks, read_masks
-from stylejax.synthesis.targets import content_size
+from stylejax.synthesis.problem import build_problem
+from stylejax.synthesis.regions import read_masks
+from stylejax.synthesis.targets import Inputs
 from stylejax.synthesis.transfer import Checkpoint, Result, transfer, vgg_of
-from stylejax.synthesis.validation import check_run
+from stylejax.synthesis.validation import Plan, make_plan
 
 FOLDER = Path(tempfile.mkdtemp(prefix="stylejax-tests-"))
 FILES = {"c.png": (40, 48), "s.png": (36, 34), "t.png": (33, 40)}
@@ -98,11 +98,15 @@ def run_of(values: dict[str, Any], styles: tuple[str, ...]) -> tuple[TransferCon
     paths = [FOLDER / name for name in ("c.png", *styles)]
     try:
         config = TransferConfig(**values)
-        shapes = [read_image(path).shape for path in paths]
-        check_run(config, "vgg19", shapes[0], shapes[1:], read_masks(config))
+        plan_of(config, paths)
     except InputError:
         reject()
     return config, paths, vgg_of(config, parameters_for(config))
+
+
+def plan_of(config: TransferConfig, paths: list[Path]) -> Plan:
+    content, *styles = [read_image(path).shape for path in paths]
+    return make_plan(config, "vgg19", content, styles, read_masks(config))
 
 
 def single(config: TransferConfig, paths: list[Path], vgg: VGG, **options: Any) -> Result:
@@ -118,7 +122,7 @@ def check_same(found: Result | None, expected: Result) -> None:
 
 def check_row(values: dict[str, Any], styles: tuple[str, ...]) -> None:
     config, paths, vgg = run_of(values, styles)
-    row = Row(1, paths[0], tuple(paths[1:]), config, tuple(read_image(path).shape for path in paths))
+    row = Row(1, paths[0], tuple(paths[1:]), plan_of(config, paths))
     (painted,) = paint([row], {row.network: parameters_for(config)})
     check_same(painted.result, single(config, paths, vgg))
 
@@ -132,15 +136,13 @@ def check_resumed(values: dict[str, Any], styles: tuple[str, ...], at: int) -> N
     check_same(single(config, paths, vgg, resume=checkpoint._replace(run=run)), expected)
 
 
-def evaluated(config: TransferConfig, subject: Subject, vgg: VGG, mesh: Mesh | None) -> tuple[Any, list[Any]]:
+def evaluated(plan: Plan, inputs: Inputs, vgg: VGG, mesh: Mesh | None) -> tuple[Any, list[Any]]:
     """Value and gradient of the last scale at an image that is neither content nor style."""
-    engine = engine_at(config, subject, vgg, config.size, mesh)
-    image = picture(np.random.default_rng(0), *content_size(config, subject.content.shape, config.size))
-    evaluate = (
-        engine.fn.evaluate if isinstance(engine.fn, OnHost) else jax.jit(jax.value_and_grad(engine.fn, has_aux=True))
-    )
-    (value, _), gradient = evaluate(engine.first(image, config), *engine.args)
-    return value, jax.tree.leaves(gathered(gradient, engine.shapes) if engine.mesh else gradient)
+    problem = build_problem(plan, inputs, vgg, plan.schedule[-1], mesh)
+    image, fn = picture(np.random.default_rng(0), *plan.schedule[-1].size), problem.fn
+    evaluate = fn.evaluate if isinstance(fn, OnHost) else jax.jit(jax.value_and_grad(fn, has_aux=True))
+    (value, _), gradient = evaluate(problem.params(image), *problem.args)
+    return value, jax.tree.leaves(gathered(gradient, problem.shapes) if problem.mesh else gradient)
 
 
 def check_parts(values: dict[str, Any], styles: tuple[str, ...]) -> None:
@@ -151,14 +153,14 @@ def check_parts(values: dict[str, Any], styles: tuple[str, ...]) -> None:
     smooth = {"tv": "isotropic"} if values["tv"] == "absolute" else {}
     config, paths, vgg = run_of(values | shallow | smooth, styles)
     content, *pictures = map(read_image, paths)
-    masks = check_masks(read_masks(config), config, content.shape, [x.shape for x in pictures])
-    subject = Subject(*colours.before(config.colour, content, pictures), masks)
+    inputs = Inputs(*colours.before(config.colour, content, pictures))
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
-    value, gradient = evaluated(config, subject, vgg, None)
+    value, gradient = evaluated(plan_of(config, paths), inputs, vgg, None)
     ways = [({"tile": "16"}, None)] * (config.padding != "circular")
     ways += [({"shard": "2"}, mesh)] * (config.padding == "zeros")
     for way, devices in ways:
-        found, slopes = evaluated(dataclasses.replace(config, **way), subject, vgg, devices)
+        plan = plan_of(dataclasses.replace(config, **way), paths)
+        found, slopes = evaluated(plan, inputs, vgg, devices)
         np.testing.assert_allclose(found, value, rtol=2e-4)
         for leaf, expected in zip(slopes, gradient, strict=True):
             np.testing.assert_allclose(leaf, expected, rtol=0, atol=1e-3 * float(np.abs(expected).max()) + 1e-9)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from stylejax.cli.files import Files, Inputs, Keeping
 from stylejax.cli.parsing import say
-from stylejax.config import TransferConfig, part
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,14 +13,15 @@ if TYPE_CHECKING:
 
     from stylejax.images.resize import Picture
     from stylejax.synthesis.transfer import Checkpoint
+    from stylejax.synthesis.validation import Plan
 
 SECONDS = 2.0
 """Between two pictures in the terminal, for each takes a moment."""
 
 
-def check_watching(keeping: Keeping, config: TransferConfig) -> None:
+def check_watching(keeping: Keeping, shards: int) -> None:
     """Raises `InputError` where a picture is to be watched that is in parts until its end."""
-    if (part("shard", config.shard) or 1) > 1 and (keeping.save_every or keeping.video or keeping.show):
+    if shards > 1 and (keeping.save_every or keeping.video or keeping.show):
         raise InputError(
             "--save-every, --video and --show can not be combined with --shard, whose picture is in parts until its end; leave "
             "them out"
@@ -32,12 +32,12 @@ class Watcher:
     """Sees each checkpoint of a run, and makes a picture of it where one is wanted. What
     a full disk does not take stops nothing."""
 
-    def __init__(self, files: Files, config: TransferConfig, inputs: Inputs):
+    def __init__(self, files: Files, plan: "Plan", inputs: Inputs):
         from stylejax.images.video import Film
         from stylejax.runs.event_log import shows_colours
 
-        self.out, self.wanted, self.config, self.inputs = files.out, files.keeping, config, inputs
-        self.film = Film(config.steps)
+        self.out, self.wanted, self.plan, self.inputs = files.out, files.keeping, plan, inputs
+        self.film = Film(plan.config.steps)
         self.saved, self.shown = 0, 0.0
         self.picture: Text | None = None
         self.shows = self.wanted.show and shows_colours()
@@ -48,7 +48,7 @@ class Watcher:
         """Between two steps."""
         every, step = self.wanted.save_every, checkpoint.steps
         takers: list[Callable[[int, Picture], None]] = []
-        if every and step - self.saved >= every and step < self.config.steps:
+        if every and step - self.saved >= every and step < self.plan.config.steps:
             takers.append(self._save)
         if self.wanted.video and self.film.is_due(step):
             takers.append(self.film.add)
@@ -57,7 +57,7 @@ class Watcher:
         if takers:
             from stylejax.synthesis.transfer import picture_of
 
-            image = picture_of(self.config, self.inputs.content, self.inputs.masks, checkpoint)
+            image = picture_of(self.plan, self.inputs.content, checkpoint)
             for take in takers:
                 take(step, image)
 
@@ -76,7 +76,7 @@ class Watcher:
 
         image, alpha = lay(image, self.inputs.alpha, self.out)
         try:
-            write_image(self.out, image, alpha=alpha, bits=self.config.bits)
+            write_image(self.out, image, alpha=alpha, bits=self.plan.config.bits)
         except InputError as error:
             say(f"note: the picture was not saved at step {step}, and the run goes on: {error}")
         self.saved = step

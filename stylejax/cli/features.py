@@ -3,12 +3,12 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from stylejax.cli.parsing import say
-from stylejax.cli.run import DONE, INTERRUPTED, graceful_interrupt, start_jax
+from stylejax.cli.parsing import Output, Pooling, Weights, say
+from stylejax.cli.runtime import DONE, INTERRUPTED, graceful_interrupt, start_jax
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ class Features:
 
     image: Annotated[Positional[Path], arg(metavar="IMAGE")]
     """The picture to look at; with --maximize it only gives the size, at most."""
-    out: Annotated[Path, arg(aliases=["-o"])]
-    """The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name."""
+    out: Output
     layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv4_2", "conv5_1")
     """Layers to look at; with --maximize one."""
     npz: Path | None = None
@@ -43,10 +42,8 @@ class Features:
     """Steps of --maximize."""
     seed: int = 0
     """Seed of the noise of --maximize."""
-    weights: str = "auto"
-    """The network: auto, vgg19, vgg16, random, or a weights FILE."""
-    pooling: Literal["avg", "max"] = "avg"
-    """avg as in the paper, or max as in the network's training."""
+    weights: Weights = "auto"
+    pooling: Pooling = "avg"
 
     def __call__(self) -> int:
         """Everything that can be checked is checked before the work starts."""

@@ -14,7 +14,7 @@ from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.images.resize import Alpha, Picture
-    from stylejax.runs.checkpoint import Places
+    from stylejax.runs.provenance import InputPaths
     from stylejax.synthesis.regions import Masks
 
 
@@ -95,10 +95,9 @@ def config_paths(config: TransferConfig) -> list[Path]:
     return [Path(path) for paths in files_of(config).values() for path in paths] + [Path(config.weights)]
 
 
-def places(files: Files, config: TransferConfig) -> "Places":
-    """Where the inputs are, seen from the result."""
-    from stylejax.runs.checkpoint import Places
-    from stylejax.runs.provenance import NETWORKS
+def places(files: Files, config: TransferConfig) -> "InputPaths":
+    """Return the paths of the inputs, seen from the result."""
+    from stylejax.runs.provenance import NETWORKS, InputPaths
 
     def seen(path: str | Path) -> str:
         try:
@@ -108,7 +107,7 @@ def places(files: Files, config: TransferConfig) -> "Places":
 
     pictures = {name: tuple(seen(path) for path in paths) for name, paths in files_of(config).items()}
     weights = config.weights if config.weights in NETWORKS else seen(config.weights)
-    return Places(seen(files.content), tuple(seen(style) for style in files.styles), pictures, weights)
+    return InputPaths(seen(files.content), tuple(seen(style) for style in files.styles), pictures, weights)
 
 
 def write_somewhere(out: Path, *picture: Any) -> None:

@@ -19,14 +19,13 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from stylejax.cli import provenance, reconstruct, weights
 from stylejax.cli.features import Features
 from stylejax.cli.files import Files, Keeping
-from stylejax.cli.parsing import asking, comma_separated, one_line_errors, preset_name, say, union_of
-from stylejax.cli.resume import Resume
-from stylejax.cli.run import INTERRUPTED, options_of, run_transfer
+from stylejax.cli.parsing import Output, asking, comma_separated, one_line_errors, preset_name, say, union_of
+from stylejax.cli.run import options_of, run_transfer
+from stylejax.cli.runtime import INTERRUPTED, ask_for_huge_pages
 from stylejax.cli.sweep import Sweep
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.presets import PRESETS, SAID, preset
-from stylejax.runs.environment import ask_for_huge_pages
 
 FAULT, CLOSED = 2, 141
 """The input is at fault; nobody reads the output any more, as a shell says it."""
@@ -52,8 +51,7 @@ class Transfer:
     """The picture whose objects and arrangement are kept."""
     style: Annotated[Positional[tuple[Path, ...]], arg(metavar="STYLE [STYLE …]")]
     """One or more pictures whose colours, strokes and shapes are taken on."""
-    out: Annotated[Path, arg(aliases=["-o"])]
-    """The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name."""
+    out: Output
     preset: Annotated[
         Literal["default", "fast", "quality", "print", "paper", "gatys2016", "neural-style"], arg(help=_presets())
     ] = "default"
@@ -89,12 +87,17 @@ class Demo:
         return run_transfer(Files(content=content, styles=(style,), out=out, keeping=self.keeping), self.config)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 2 the input is at fault, 130 interrupted."""
+def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda: None) -> int:
+    """Run one command and return its exit code: 0 done, 2 the input is at fault, 130 interrupted.
+
+    `prepare` is called before the work, and not for `--help` or words that make no sense.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     warnings.showwarning = lambda message, *_: say(f"note: {message}")
     try:
-        return parse(words)()
+        command = parse(words)
+        prepare()
+        return command()
     except (InputError, FloatingPointError) as error:
         return _refuse(str(error))
     except (MemoryError, RuntimeError) as error:
@@ -109,12 +112,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script. File names that are no text must not spoil the last line, nor a reader that has seen enough."""
-    ask_for_huge_pages()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         try:
-            sys.exit(main())
+            sys.exit(main(prepare=ask_for_huge_pages))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -139,7 +141,6 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
             "reconstruct": reconstruct.Reconstruct(),
             "features": asking(Features),
             "sweep": asking(Sweep),
-            "resume": asking(Resume),
             **provenance.VERBS,
             "weights": weights.Weights(),
         }

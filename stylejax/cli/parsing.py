@@ -6,12 +6,18 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
-from tyro.conf import subcommand
+from tyro.conf import arg, subcommand
 
 from stylejax.errors import InputError
+
+Output = Annotated[Path, arg(aliases=["-o"], help="The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name.")]
+Weights = Annotated[str, arg(help="The network: auto, vgg19, vgg16, random, or a weights FILE.")]
+Pooling = Annotated[Literal["avg", "max"], arg(help="avg as in the paper, or max as in the network's training.")]
+"""Options that several commands have."""
 
 
 def union_of(verbs: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
-"""A picture that was made here knows how: repeat its run, or see whether the repeat is the same."""
+"""Commands on recorded runs: resume an interrupted one, run one again, verify a result."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,13 +10,14 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli.files import Files, Keeping, config_paths
 from stylejax.cli.parsing import asking, say
-from stylejax.cli.run import DONE, row_mesh, run_transfer, start_jax
+from stylejax.cli.run import run_transfer
+from stylejax.cli.runtime import DONE, deterministic, is_deterministic, row_mesh, start_jax
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
     from stylejax.images.resize import Alpha, Picture
     from stylejax.runs.manifest import Manifest
-    from stylejax.runs.provenance import Recipe
+    from stylejax.runs.provenance import InputPaths, Recipe
     from stylejax.runs.rerun import Inputs
 
 DIFFERENT = 1
@@ -40,11 +42,15 @@ class Named:
     weights: str | None = None
     """The network: auto, vgg19, vgg16, random, or a weights FILE."""
 
-    def files(self) -> dict[str, tuple[Path, ...]]:
-        """Those that a config names, by its fields."""
-        masks = {name: tuple(map(Path, getattr(self, name))) for name in ("content_masks", "style_masks")}
+    def paths(self) -> "InputPaths":
+        """Return them as paths, empty where none is named."""
+        from stylejax.runs.provenance import InputPaths
+
         singles = {"init": self.init, "keep_mask": self.keep_mask}
-        return masks | {name: (path,) if path else () for name, path in singles.items()}
+        files = {name: (str(path),) if path else () for name, path in singles.items()}
+        files |= {"content_masks": self.content_masks, "style_masks": self.style_masks}
+        styles = tuple(map(str, self.style))
+        return InputPaths(str(self.content or ""), styles, files, self.weights or "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,29 @@ class Rerun:
             say(f"note: {self.picture} was interrupted after {made} of {all_} steps; this run goes on to the end")
         files = Files(content=inputs.content, styles=inputs.styles, out=out, keeping=self.keeping)
         return run_transfer(files, inputs.config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Go on with an interrupted run, and end as if it had never stopped. Every input is checked by its hash."""
+
+    run: Annotated[Positional[Path], arg(metavar="RUN")]
+    """The file that it left beside its picture, named as the picture with .run behind, or the picture."""
+    named: OmitArgPrefixes[Named] = Named()
+    keeping: OmitArgPrefixes[Keeping] = Keeping()
+
+    def __call__(self) -> int:
+        """The picture goes where the file is, by its name, and a log is continued only if it is named again."""
+        from stylejax.runs.checkpoint import SUFFIX, read_position, run_file
+        from stylejax.runs.rerun import inputs_of
+
+        path = self.run if self.run.suffix == SUFFIX else run_file(self.run)
+        position = read_position(path)
+        determined(position.recipe)
+        out = path.with_suffix("")
+        inputs = inputs_of(position.recipe, out, _given(path.parent, position.places, self.named.paths()))
+        files = Files(content=inputs.content, styles=inputs.styles, out=out, keeping=self.keeping)
+        return run_transfer(files, inputs.config, resume=path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +130,9 @@ class Verify:
 
 
 def _inputs(manifest: "Manifest", picture: Path, named: Named) -> "Inputs":
-    from stylejax.runs.rerun import Given, inputs_of
+    from stylejax.runs.rerun import inputs_of
 
-    return inputs_of(manifest.recipe, picture, Given(named.content, named.style, named.files(), named.weights))
+    return inputs_of(manifest.recipe, picture, named.paths())
 
 
 def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
@@ -119,8 +148,6 @@ def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
 
 def determined(recipe: "Recipe") -> None:
     """What was made with `--deterministic` is repeated so."""
-    from stylejax.runs.environment import deterministic, is_deterministic
-
     if is_deterministic(recipe.environment["xla_flags"]):
         deterministic()
 
@@ -130,23 +157,24 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
     from stylejax.images.io import read_image
     from stylejax.models.pretrained import resolve
     from stylejax.runs.event_log import progress_bar
+    from stylejax.synthesis.factories import vgg_of
     from stylejax.synthesis.regions import read_masks
-    from stylejax.synthesis.transfer import transfer, vgg_of
-    from stylejax.synthesis.validation import check_run
+    from stylejax.synthesis.transfer import run_plan
+    from stylejax.synthesis.validation import make_plan
 
     config = inputs.config
     content, styles = read_image(inputs.content), [read_image(path) for path in inputs.styles]
     parameters, _ = resolve(config.weights, config.seed)
-    masks = read_masks(config)
-    check_run(config, parameters.network, content.shape, [style.shape for style in styles], masks)
-    vgg, mesh = vgg_of(config, parameters), row_mesh(config)
+    shapes = content.shape, [style.shape for style in styles]
+    plan = make_plan(config, parameters.network, *shapes, read_masks(config))
     with progress_bar() as bar:
 
         def watch(step: Any) -> bool:
             bar(step)
             return step.step >= manifest.outcome.steps
 
-        return transfer(content, styles, masks=masks, vgg=vgg, config=config, callback=watch, mesh=mesh).image
+        vgg, mesh = vgg_of(config, parameters), row_mesh(plan)
+        return run_plan(plan, content, styles, vgg, callback=watch, keep=None, resume=None, mesh=mesh).image
 
 
 def _compare(picture: Path, pixels: Any, image: "Picture", alpha: "Alpha | None", manifest: "Manifest") -> int:
@@ -181,4 +209,22 @@ def _how_far(apart: Any, proven: bool, most: int) -> str:
     return far if apart.most else "not in the file, but in its pixels before they were compressed"
 
 
-VERBS: dict[str, Any] = {"rerun": asking(Rerun), "verify": asking(Verify)}
+def _given(folder: Path, places: "InputPaths", named: "InputPaths") -> "InputPaths":
+    """Return the inputs that are named or, if they are still there, those that the run began with."""
+    from stylejax.runs.provenance import NETWORKS, InputPaths
+
+    def there(names: Sequence[str]) -> tuple[str, ...]:
+        paths = [folder / name for name in names]
+        return tuple(map(str, paths)) if all(path.is_file() for path in paths) else ()
+
+    content, weights = there([places.content]), there([places.weights])
+    files = {name: named.files[name] or there(names) for name, names in places.files.items()}
+    return InputPaths(
+        named.content or "".join(content),
+        named.styles or there(places.styles),
+        files,
+        named.weights or "".join(weights) or (places.weights if places.weights in NETWORKS else ""),
+    )
+
+
+VERBS: dict[str, Any] = {"resume": asking(Resume), "rerun": asking(Rerun), "verify": asking(Verify)}

@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli.files import Files, Keeping
-from stylejax.cli.parsing import asking
+from stylejax.cli.parsing import Output, Pooling, Weights, asking
 from stylejax.cli.run import run_transfer
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 
 Input = Annotated[Positional[Path], arg(metavar="IMAGE")]
-Output = Annotated[Path, arg(aliases=["-o"])]
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,12 @@ class Search:
     """Seed of the noise."""
     init: str = "noise"
     """First image: noise, content, or a picture FILE."""
-    weights: str = "auto"
-    """The network: auto, vgg19, vgg16, random, or a weights FILE."""
-    pooling: Literal["avg", "max"] = "avg"
-    """avg as in the paper, or max as in the network's training."""
+    weights: Weights = "auto"
+    pooling: Pooling = "avg"
     tv_weight: float = 0.0
     """Weight of the total variation: smooths what the representation leaves open."""
-    optimizer: Literal["lbfgs", "adam", "lbfgs-zoom"] = "lbfgs"
-    """lbfgs takes one evaluation a step; adam needs less memory; lbfgs-zoom searches along each step."""
+    optimizer: Literal["lbfgs", "adam"] = "lbfgs"
+    """lbfgs comes closer in as many steps; adam needs less memory."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
 
@@ -59,7 +56,6 @@ class Content:
     layer: str
     """The layer: conv1_1 keeps the pixels, conv5_1 the objects and their arrangement."""
     out: Output
-    """The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name."""
     search: OmitArgPrefixes[Search] = Search()
     keeping: OmitArgPrefixes[Keeping] = Keeping()
 
@@ -79,7 +75,6 @@ class Style:
     image: Input
     """The picture whose texture is taken."""
     out: Output
-    """The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name."""
     layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
     """Layers whose correlations are matched: deeper ones bring larger shapes."""
     style_scale: float = 1.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli.parsing import say
-from stylejax.cli.run import DONE, INTERRUPTED, graceful_interrupt, start_jax
+from stylejax.cli.runtime import DONE, INTERRUPTED, graceful_interrupt, start_jax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.sweeps.distributed import Machines, joined, meeting
@@ -112,10 +112,10 @@ class Sweep:
         from stylejax.runs.event_log import sweep_bar
         from stylejax.sweeps.results import BROKEN, keep, picture_of, recipes
         from stylejax.sweeps.runner import paint
-        from stylejax.synthesis.targets import scales_of, work_of
+        from stylejax.synthesis.schedule import step_costs
 
         made_of = recipes(networks)
-        work = {row.number: work_of(scales_of(row.config, row.shapes[0], row.shapes[1:])) for row in rows}
+        work = {row.number: step_costs(row.plan.schedule) for row in rows}
         ahead = {number: iter(steps) for number, steps in work.items()}
         total = float(sum(steps.sum() for steps in work.values()))
         with sweep_bar(len(rows), total) as (move, ended), graceful_interrupt() as interrupted:

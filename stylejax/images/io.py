@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8, UInt16
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
-from stylejax.errors import InputError
+from stylejax.errors import InputError, brief
 from stylejax.files import check_writable, write_atomically
 from stylejax.images import high_bit_depth
 from stylejax.images.metadata import save_options
@@ -73,8 +73,7 @@ def read_picture(path: str | os.PathLike[str], flatten: bool = True) -> tuple[Pi
             f"{path} is not a picture that can be read; give a PNG, JPEG, WebP, TIFF, GIF or BMP file"
         ) from None
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is damaged ({reason}); export or download it again") from None
+        raise InputError(f"{path} is damaged ({brief(error)}); export or download it again") from None
     if frames > 1:
         warnings.warn(f"{path} has {frames} frames; the first is taken", stacklevel=3)
     return array, alpha

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from stylejax.errors import InputError
+from stylejax.errors import InputError, brief
 
 KEY = "stylejax"
 """What the text goes by: the keyword of PNG's chunk, and the first word of the text where there are no keywords."""
@@ -64,8 +64,7 @@ def read_text(path: str | os.PathLike[str]) -> str | None:
     except Pillow.UnidentifiedImageError:
         raise InputError(f"{path} is no picture of a kind that stylejax writes; give one that it made") from None
     except Exception as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} can not be read ({reason}); give the picture as stylejax made it") from None
+        raise InputError(f"{path} can not be read ({brief(error)}); give the picture as stylejax made it") from None
     if text is not None and len(text) > LARGEST:
         raise InputError(f"{path} carries a text of {len(text):,} characters, more than the {LARGEST:,} of any run")
     return text

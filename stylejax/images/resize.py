@@ -20,6 +20,11 @@ def resize(image: Picture, height: int, width: int) -> Picture:
     return np.stack([resize_map(image[..., c], height, width) for c in range(3)], -1)
 
 
+def resize_longest_side(image: Picture, side: int) -> Picture:
+    """Resize an image so that its longest side has `side` pixels; the aspect ratio is kept."""
+    return resize(image, *fit(image.shape, side))
+
+
 def resize_map(values: Alpha, height: int, width: int) -> Alpha:
     """`resize` of a single channel."""
     channel = Pillow.fromarray(np.ascontiguousarray(values, np.float32))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stylejax.errors import InputError
-from stylejax.files import installed_file
+from stylejax.files import installed_file, make_folder
 from stylejax.images.io import read_image, write_image
 
 PHOTOGRAPH = ("scikit-learn", "sklearn/datasets/images/china.jpg")
@@ -23,10 +23,7 @@ def write_demo(folder: Path) -> tuple[Path, Path]:
     from stylejax.images.painting import paint
 
     source = photograph()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"can not make the folder {folder}: {error.strerror}; choose another place") from None
+    make_folder(folder)
     content, style = folder / "photograph.png", folder / "painting.png"
     write_image(content, read_image(source))
     write_image(style, paint())

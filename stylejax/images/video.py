@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from stylejax.errors import InputError
+from stylejax.errors import InputError, brief
 from stylejax.files import check_writable, write_atomically
 from stylejax.images.io import Pixels, levels
 from stylejax.images.resize import Picture, fit, resize
@@ -58,7 +58,7 @@ class Film:
         try:
             data = _webp(self.frames) if path.suffix.lower() == ".webp" else _mp4(self.frames)
         except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"can not write the video {path}: {' '.join(str(error).split())[:200]}") from None
+            raise InputError(f"can not write the video {path}: {brief(error)}") from None
         write_atomically(path, data)
 
 

@@ -2,36 +2,13 @@
 
 F and P are the responses of one layer to the image and to the content image; G and A the Gram matrices of the image and
 of the style image. N is the number of channels, M = h·w the number of positions.
-
-Every loss is a function of means over positions. A `Mean` is kept as its sum and its weight, since sums add up: those of the
-parts of a picture to those of the whole. A position's weight is 1, or what a map (h, w) says: whether a part owns the
-position, how far it belongs to a region.
 """
-
-from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from stylejax.types import FeatureMap, GramMatrix, Image, Scalar
-
-FLAT = 1 / 1020
-"""A difference of neighbours that nobody sees."""
-
-PositionWeights: TypeAlias = Float[Array, "h w"]
-
-
-class Mean(NamedTuple):
-    """A mean that is not divided yet: Σ_k w_k x_k and Σ_k w_k."""
-
-    total: Float[Array, "..."]
-    weight: Scalar
-
-    @property
-    def value(self) -> Float[Array, "..."]:
-        """Σ w x / Σ w."""
-        return self.total / self.weight
+from stylejax.losses.reductions import Mean, PositionWeights, mean, total_weight
+from stylejax.types import FeatureMap, GramMatrix, Scalar
 
 
 @jax.custom_vjp
@@ -65,7 +42,7 @@ def correlations(features: FeatureMap, weights: PositionWeights | None = None) -
     Deviation: the paper sums over positions and divides by M² in eq. 4. Dividing here, each image by its own M, is the same
     for images of one size and makes images of different sizes comparable.
     """
-    return Mean(_products(features, weights), _weight(features, weights))
+    return Mean(_products(features, weights), total_weight(features, weights))
 
 
 def gram_matrix(features: FeatureMap) -> GramMatrix:
@@ -75,7 +52,7 @@ def gram_matrix(features: FeatureMap) -> GramMatrix:
 
 def squared_error(features: FeatureMap, target: FeatureMap, weights: PositionWeights | None = None) -> Mean:
     """(F - P)² over positions and channels."""
-    return _mean((features - target) ** 2, weights)
+    return mean((features - target) ** 2, weights)
 
 
 def content_loss(features: FeatureMap, target: FeatureMap) -> Scalar:
@@ -90,47 +67,3 @@ def content_loss(features: FeatureMap, target: FeatureMap) -> Scalar:
 def style_loss(gram: GramMatrix, target: GramMatrix) -> Scalar:
     """1/(4N²) · Σ (G - A)² of two N×N Gram matrices, each already divided by its M (eq. 4)."""
     return jnp.mean((gram - target) ** 2) / 4
-
-
-def variations(image: Image, weights: PositionWeights | None = None) -> tuple[Mean, ...]:
-    """(x_{i+1,j} - x_{i,j})² and (x_{i,j+1} - x_{i,j})² over positions (i, j) and channels; a side of one pixel has none."""
-    down, right = (image[1:] - image[:-1]) ** 2, (image[:, 1:] - image[:, :-1]) ** 2
-    above, left = (weights[:-1], weights[:, :-1]) if weights is not None else (None, None)
-    return tuple(_mean(d, w) for d, w in ((down, above), (right, left)) if d.size)
-
-
-def total_variation(image: Image) -> Scalar:
-    """The sum of the means of `variations`.
-
-    Deviation: the paper has no such term; its weight is zero by default.
-    """
-    return sum((v.value for v in variations(image)), jnp.zeros((), image.dtype))
-
-
-def absolute_variations(image: Image, weights: PositionWeights | None = None) -> tuple[Mean, ...]:
-    """|x_{i+1,j} - x_{i,j}| + |x_{i,j+1} - x_{i,j}| over all positions and channels; beyond the edge nothing differs."""
-    down, right = _differences(image)
-    # jnp.abs has a slope of 1 at zero, which would pull at flat places.
-    return (_mean(down * jnp.sign(down) + right * jnp.sign(right), weights),)
-
-
-def isotropic_variations(image: Image, weights: PositionWeights | None = None) -> tuple[Mean, ...]:
-    """√((x_{i+1,j} - x_{i,j})² + (x_{i,j+1} - x_{i,j})² + ε²) - ε over all positions and channels: the same for an edge in
-    every direction. ε, a quarter of a level of 8 bits, gives flat places a slope of zero."""
-    down, right = _differences(image)
-    return (_mean(jnp.sqrt(down**2 + right**2 + FLAT**2) - FLAT, weights),)
-
-
-def _differences(image: Image) -> tuple[Image, Image]:
-    h, w, _ = image.shape
-    beyond = jnp.pad(image, ((0, 1), (0, 1), (0, 0)), mode="edge")
-    return beyond[1:, :w] - image, beyond[:h, 1:] - image
-
-
-def _mean(x: FeatureMap, weights: PositionWeights | None) -> Mean:
-    weighted = x if weights is None else x * weights[..., None]
-    return Mean(weighted.sum(), x.shape[-1] * _weight(x, weights))
-
-
-def _weight(x: FeatureMap, weights: PositionWeights | None) -> Scalar:
-    return jnp.asarray(x.shape[0] * x.shape[1], x.dtype) if weights is None else weights.sum()

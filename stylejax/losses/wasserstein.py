@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from stylejax.losses.gatys import Mean, PositionWeights, correlations
+from stylejax.losses.gatys import correlations
+from stylejax.losses.reductions import Mean, PositionWeights
 from stylejax.types import FeatureMap, GramMatrix, Scalar
 
 ITERATIONS = 16

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from stylejax.config import Losses
 from stylejax.errors import InputError
 from stylejax.files import installed_file
 from stylejax.images.io import read_image
@@ -56,21 +55,6 @@ def normalized(parameters: Parameters) -> Parameters:
         )
     images = [read_image(path) for path in files if path]
     return normalize(parameters, [resize(image, *fit(image.shape, SIZE)).clip(0, 1) for image in images])
-
-
-def scaled(parameters: Parameters, losses: Losses) -> Parameters:
-    """Return the network in the scale that the losses are made for. Raises `InputError` if it cannot be had."""
-    check_scale(losses, parameters.normalized)
-    return parameters if losses == "caffe" else normalized(parameters)
-
-
-def check_scale(losses: Losses, is_normalized: bool) -> None:
-    """Raise `InputError` for a normalized network with losses made for one as published."""
-    if losses == "caffe" and is_normalized:
-        raise InputError(
-            "--losses caffe (preset neural-style or gatys2016) must have a network as published, got a normalized one; give "
-            "--weights vgg16 or a file of Keras, Caffe or torchvision"
-        )
 
 
 def normalize(parameters: Parameters, images: Pictures) -> Parameters:

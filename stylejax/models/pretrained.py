@@ -12,6 +12,8 @@ from stylejax.files import installed_file
 from stylejax.models.architecture import Parameters, random_parameters
 from stylejax.models.convert import KNOWN, file_hashes, read_foreign
 from stylejax.models.download import DOWNLOADS, Progress, by_hand, fetch, weights_folder
+from stylejax.models.normalize import normalized
+from stylejax.models.vgg import VGG, Pooling, build_vgg
 from stylejax.models.weights_file import check_file, read_parameters
 
 PACKAGES = {
@@ -48,6 +50,11 @@ def resolve(weights: str, seed: int = 0, progress: Progress | None = None) -> tu
         raise InputError(f"no weights file {weights!r}{hint}; give auto, vgg19, vgg16, random or the path of a file")
     parameters = read_foreign(weights)
     return parameters, f"{_title(parameters)} of the file {weights} ({parameters.source})"
+
+
+def load_vgg(weights: str | os.PathLike[str] = "auto", pooling: Pooling = "avg") -> VGG:
+    """Return the normalized network of `weights`, a name or a path as of `resolve`."""
+    return build_vgg(normalized(resolve(os.fspath(weights))[0]), pooling)
 
 
 def packaged_file(network: str) -> Path | None:

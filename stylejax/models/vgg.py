@@ -7,7 +7,7 @@ goes through `jax.jit`, `jax.vmap` and `jax.device_put` like any other argument.
 import functools
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
 from stylejax.models.architecture import Parameters, block, canonical_layer, layer_names, smallest_side
+from stylejax.models.ops import Rows, average_pool, computed_again, max_pool
 from stylejax.models.winograd import convolve, transform_kernel
 from stylejax.types import FeatureMap, Features, Image, Scalar
 
@@ -32,46 +33,6 @@ PRECISIONS = {"default": None, "highest": "highest", "tf32": "high", "bf16": Non
 
 BEYOND = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
 """What NumPy calls the ways to continue an image beyond its edge."""
-
-
-def average_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
-    """The mean of each 2×2 window; an odd last row or column is dropped, as in the authors' code."""
-    return _windows(x).mean((1, 3))
-
-
-def max_pool(x: FeatureMap) -> Float[Array, "h//2 w//2 c"]:
-    """The largest of each 2×2 window; an odd last row or column is dropped.
-
-    Not by XLA's `reduce_window`, which gave wrong rows of large maps in programs for several devices of a CPU (jax 0.10.2).
-    """
-    return _windows(x).max((1, 3))
-
-
-def _windows(x: FeatureMap) -> Float[Array, "h//2 2 w//2 2 c"]:
-    h, w, c = x.shape
-    return x[: h // 2 * 2, : w // 2 * 2].reshape(h // 2, 2, w // 2, 2, c)
-
-
-class Rows(NamedTuple):
-    """Of an image whose rows are shared among the devices of a mesh, the part of one: the mesh's axis, the number of devices,
-    and the image's height. Every device has as many rows, and those beyond the image's end do not count."""
-
-    axis: str
-    devices: int
-    height: int
-
-    def below(self, x: FeatureMap, rows: int) -> Float[Array, "_ w c"]:
-        """The first `rows` of the next device; zeros beyond the last."""
-        return jax.lax.ppermute(x[:rows], self.axis, [(i + 1, i) for i in range(self.devices - 1)])
-
-    def above(self, x: FeatureMap, rows: int) -> Float[Array, "_ w c"]:
-        """The last `rows` of the device before; zeros before the first."""
-        return jax.lax.ppermute(x[-rows:], self.axis, [(i, i + 1) for i in range(self.devices - 1)])
-
-    def inside(self, rows: int, scale: int) -> Float[Array, " rows"]:
-        """1 for each of this device's `rows` that is in the picture, 0 for the others, on a grid of `scale` pixels."""
-        first = jax.lax.axis_index(self.axis) * rows
-        return (first + jnp.arange(rows) < self.height // scale).astype(jnp.float32)
 
 
 class VGG(nnx.Module):
@@ -110,13 +71,15 @@ class VGG(nnx.Module):
         bfloat16: their sums over positions are not to lose digits.
         Raises `InputError` for an unknown layer and for an image too small for the deepest one.
         """
-        return self.looked(image, layers, lambda _, response: response)
+        return self.apply_with(image, layers, lambda _, response: response)
 
-    def looked(
+    def apply_with(
         self, image: Image, layers: Iterable[str], look: Callable[[str, FeatureMap], Any], rows: Rows | None = None
     ) -> dict[str, Any]:
-        """`look(name, response)` at each of `layers`. With `remat` the responses are not kept for the gradient, if what is seen
-        of them is less. `rows` says of which part of an image these are the pixels."""
+        """Return `look(name, features)` at each of `layers`.
+
+        With `remat` the features are not kept for the gradient. `rows` tells the part of an image that these pixels are.
+        """
         wanted = {name: canonical_layer(name, self.network) for name in layers}
         check_size(image.shape, wanted.values())
         names = layer_names(self.network)
@@ -172,28 +135,6 @@ class VGG(nnx.Module):
 
 def _widened(x: FeatureMap) -> FeatureMap:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def computed_again(compute: Callable[[FeatureMap], Any], x: FeatureMap) -> Any:
-    """`compute(x)`, of which only x is kept: the gradient computes it again.
-
-    It is `jax.checkpoint` but for one thing. On the CPU, XLA sees that the two computations are one and keeps the first; so the
-    second adds to x a zero that is made of the gradient that comes in, and must wait for it.
-    """
-    # Arrays that `compute` captures become arguments: inside of `shard_map` a custom gradient may not capture any.
-    pure, captured = jax.closure_convert(compute, x)
-
-    def forward(x: FeatureMap, *captured: Any) -> tuple[Any, tuple]:
-        return pure(x, *captured), (x, captured)
-
-    def backward(saved: tuple, slopes: Any) -> tuple:
-        x, captured = saved
-        zero = sum(0 * leaf.ravel()[0] for leaf in jax.tree.leaves(slopes))
-        return jax.vjp(pure, x + jnp.asarray(zero, x.dtype), *captured)[1](slopes)
-
-    again = jax.custom_vjp(pure)
-    again.defvjp(forward, backward)
-    return again(x, *captured)
 
 
 def build_vgg(

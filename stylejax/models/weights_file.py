@@ -16,9 +16,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from stylejax.errors import InputError
+from stylejax.errors import InputError, brief
 from stylejax.models.architecture import CONVOLUTIONS, Convolution, Parameters, layer_names
-from stylejax.models.vgg import VGG, Pooling, build_vgg
 
 FORMAT = "stylejax-vgg 2"
 LARGEST = 3 * 3 * 4096 * 4096
@@ -45,7 +44,7 @@ def save_parameters(path: str | os.PathLike[str], parameters: Parameters) -> Non
             os.fsync(written.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"can not write {path}: {_reason(error)}; choose a folder that exists and is yours") from error
+        raise InputError(f"can not write {path}: {brief(error)}; choose a folder that exists and is yours") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -66,11 +65,6 @@ def read_parameters(path: str | os.PathLike[str]) -> Parameters:
             f"{path.name} was changed or damaged: its numbers do not have its hash; convert or fetch it anew"
         )
     return parameters
-
-
-def load_vgg(path: str | os.PathLike[str], pooling: Pooling = "avg") -> VGG:
-    """The network of a canonical file."""
-    return build_vgg(read_parameters(path), pooling)
 
 
 def parameters_hash(parameters: Parameters) -> str:
@@ -143,7 +137,7 @@ def reading(name: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # decoders raise nearly every type when bytes are damaged, and each means the same here
-        raise InputError(f"{name} can not be read: {_reason(error)}; it is damaged or of another kind") from error
+        raise InputError(f"{name} can not be read: {brief(error)}; it is damaged or of another kind") from error
 
 
 def _write(file: h5py.File, parameters: Parameters) -> None:
@@ -243,9 +237,3 @@ def _wrong_preprocessing(parameters: Parameters) -> list[str]:
     if not (isinstance(parameters.source, str) and parameters.source.isprintable() and len(parameters.source) < 1000):
         problems.append("source is not a line of text")
     return problems
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else "?" for c in line)[:160]

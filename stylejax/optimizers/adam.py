@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from stylejax.optimizers.base import STALL, Best, Info, Minimizer, better, in_halves, is_finite, waited, where
+from stylejax.optimizers.base import STALL, Best, Info, Minimizer, best_params, better, is_finite, waited, where
 from stylejax.optimizers.lbfgs_direction import Params
 from stylejax.types import Scalar
 
@@ -53,17 +53,15 @@ def averaged(minimizer: Minimizer, kept: float) -> Minimizer:
     Dividing by the weights themselves is the correction of the bias to the first point. A point that was not taken, and with it
     all before, is left out. The value that is told is the least of the points', not that of the mean.
     """
-    asked, told = minimizer.ask, minimizer.tell
-    assert asked and told, "only a minimizer in two halves can be averaged"
 
     def init(params: Params) -> AveragedState:
         return AveragedState(minimizer.init(params), optax.tree.zeros_like(params), jnp.asarray(0.0))
 
     def ask(state: AveragedState) -> Params:
-        return asked(state.adam)
+        return minimizer.ask(state.adam)
 
     def tell(state: AveragedState, value: Scalar, aux: Any, gradient: Params) -> tuple[AveragedState, Info]:
-        adam, info = told(state.adam, value, aux, gradient)
+        adam, info = minimizer.tell(state.adam, value, aux, gradient)
         point, share = ask(state), jnp.where(info.accepted, 1.0, 0.0)
         total = jax.tree.map(lambda t, p: share * (kept * t + p), state.total, point)
         return AveragedState(adam, total, share * (kept * state.weight + 1)), info
@@ -72,7 +70,7 @@ def averaged(minimizer: Minimizer, kept: float) -> Minimizer:
         mean = optax.tree.scale(1 / jnp.maximum(state.weight, 1), state.total)
         return where(state.weight > 0, mean, state.best.params)
 
-    return in_halves(init, ask, tell)._replace(result=result)
+    return Minimizer(init, ask, tell, result)
 
 
 def _adam(learning_rate: float) -> Minimizer:
@@ -98,4 +96,4 @@ def _adam(learning_rate: float) -> Minimizer:
         new = AdamState(params, moments, pace, steps % STALL, best)
         return new, Info(value, aux, accepted, ~going, jnp.asarray(1))
 
-    return in_halves(init, ask, tell)
+    return Minimizer(init, ask, tell, best_params)

@@ -1,7 +1,8 @@
-"""What a minimizer is. It knows nothing of images or style.
+"""The protocol of minimizers, which know nothing of images or style.
 
-A minimizer is a pair of pure functions: `init(params) -> state` and `step(fn, state, *args) -> (state, info)`, where
-`fn(params, *args) -> (value, aux)`. What must be carried is the state, what is only looked at is the info.
+A minimizer is four pure functions: `init(params) -> state`; `ask(state) -> params`, where to evaluate next;
+`tell(state, value, aux, gradient) -> (state, info)`, which takes the answer; `result(state) -> params`. The state is carried,
+the info is observed. A step is one evaluation of `fn(params, *args) -> (value, aux)` and its gradient.
 """
 
 from collections.abc import Callable
@@ -22,8 +23,7 @@ STALL = 50
 
 
 class OnHost(NamedTuple):
-    """A function whose evaluation is many programs, called from the host:
-    `evaluate(params, *args) -> ((value, aux), gradient)`. Only minimizers that ask and tell can minimize it."""
+    """A function whose evaluation is many programs: `evaluate(params, *args) -> ((value, aux), gradient)` runs on the host."""
 
     evaluate: Callable[..., tuple[tuple[Scalar, Any], Params]]
 
@@ -47,28 +47,23 @@ class Info(NamedTuple):
 
 
 class Minimizer(NamedTuple):
-    """`init(params) -> state`; `step(fn, state, *args) -> (state, info)`. A state has a field `best`; `result(state)` is what
-    comes out, the best point where nothing else is said.
-
-    Where a step is one evaluation, it is also there in two halves, for a function that is not a traceable one:
-    `ask(state) -> params` says where to evaluate, `tell(state, value, aux, gradient) -> (state, info)` takes the answer.
-    """
+    """Four functions, as above; every state has a field `best`."""
 
     init: Callable[[Params], Any]
-    step: Callable[..., tuple[Any, Info]]
-    ask: Callable[[Any], Params] | None = None
-    tell: Callable[..., tuple[Any, Info]] | None = None
-    result: Callable[[Any], Params] = lambda state: state.best.params
+    ask: Callable[[Any], Params]
+    tell: Callable[..., tuple[Any, Info]]
+    result: Callable[[Any], Params]
 
 
-def in_halves(init: Callable, ask: Callable, tell: Callable) -> Minimizer:
-    """A step is a question, one evaluation, and an answer."""
+def step(minimizer: Minimizer, fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:
+    """Take one step on `fn(params, *args)`: a single evaluation of value and gradient."""
+    (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(minimizer.ask(state), *args)
+    return minimizer.tell(state, value, aux, gradient)
 
-    def step(fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:
-        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(ask(state), *args)
-        return tell(state, value, aux, gradient)
 
-    return Minimizer(init, step, ask, tell)
+def best_params(state: Any) -> Params:
+    """Return the best point that was evaluated: the usual `result`."""
+    return state.best.params
 
 
 def better(best: Best, params: Params, value: Scalar, accepted: Bool[Array, ""]) -> Best:

@@ -11,30 +11,22 @@ program of a single run: there each is that run, bit for bit.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from stylejax.optimizers.base import Function, Info, Minimizer
+from stylejax.optimizers.base import step as one_step
 from stylejax.optimizers.lbfgs_direction import Params
-from stylejax.optimizers.minimize import Run, advance, begin, by_step, chunk_length, noted
+from stylejax.optimizers.minimize import START, Progress, Solution, advance, begin, by_step, chunk_length, run_steps
 
 AXIS = "lanes"
 """The one axis of a mesh that lanes are spread over."""
 
 SPREAD, ALIKE, LATER = PartitionSpec(AXIS), PartitionSpec(), PartitionSpec(None, AXIS)
 """To each device its lanes; the same to all; the lanes of several steps."""
-
-
-class Lane(NamedTuple):
-    """The result of a lane, the least value and its parts; `aux` is None where no step had a finite value."""
-
-    params: Params
-    value: float
-    aux: Any
-    evaluations: int
 
 
 def minimize_lanes(
@@ -48,32 +40,39 @@ def minimize_lanes(
     *,
     width: int | None = None,
     mesh: Mesh | None = None,
-) -> list[Lane]:
-    """What `minimize` does to `fn(params, shared, *args)`, from each of `params` with the `args` in the same place.
+) -> list[Solution]:
+    """Minimize `fn(params, shared, *args)` from each of `params` with the `args` in the same place, as `minimize` does.
 
-    `callback` sees the `Info` of every lane at each step, and ends the run by returning True. Lanes are spread over the devices
-    of `mesh`, whose one axis is named `lanes`; without one they are all on the first device. Their number need not divide:
-    copies of the first fill up a program of `width` lanes, by default the least that divides, and are dropped.
+    Args:
+        fn: compiled in by identity.
+        minimizer: compiled in by identity.
+        params: the first point of each lane.
+        shared: the first argument after the parameters, the same for all lanes.
+        args: further arguments of each lane.
+        steps: of each lane.
+        callback: sees the `Info` of every lane at each step, and ends the run by returning True.
+        width: lanes of the program; copies of the first fill it up and are dropped. By default the least number that the
+            devices divide.
+        mesh: devices to spread the lanes over, along an axis `lanes`; the first device without one.
+
+    Returns:
+        The solution of each lane; its `aux` is None if no step had a finite value.
     """
-    count, devices = len(params), mesh.size if mesh else 1
-    width = width or -(-count // devices) * devices
+    progress, devices = [START] * len(params), mesh.size if mesh else 1
+    width = width or -(-len(params) // devices) * devices
     if width == 1 or (mesh is None and jax.default_backend() == "cpu"):
         each = [placed((shared, *own), mesh, ALIKE) for own in args]
-        return _in_turn(fn, minimizer, params, each, steps, callback)
-    filled = [*range(count), *[0] * (width - count)]
+        states = [begin(minimizer, start) for start in params]
+        dispatch = functools.partial(_in_turn, fn, minimizer, each)
+        states, progress = run_steps(dispatch, states, progress, steps, chunk_length(), callback, None)
+        return [_solution(minimizer.result(state), one) for state, one in zip(states, progress, strict=True)]
+    filled = [*range(len(params)), *[0] * (width - len(params))]
     each = placed(stack([(params[i], args[i]) for i in filled]), mesh, SPREAD)
     state, each, shared = _begin(minimizer, mesh, each[0]), each[1], placed(shared, mesh, ALIKE)
-    runs, done, stop = [Run(None)] * count, 0, False
-    while done < steps and not stop:
-        length = min(chunk_length(), steps - done)
-        state, infos = _advance(fn, minimizer, length, mesh, state, shared, each)
-        for info in by_step(jax.device_get(infos), length):
-            now = [_lane(info, i) for i in range(count)]
-            runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
-            stop = bool(callback and callback(now)) or stop
-        done += length
+    dispatch = functools.partial(_together, fn, minimizer, mesh, shared, each, len(params))
+    state, progress = run_steps(dispatch, state, progress, steps, chunk_length(), callback, None)
     results = jax.vmap(minimizer.result)(state)
-    return [Lane(_lane(results, i), run.value, run.aux, run.evaluations) for i, run in enumerate(runs)]
+    return [_solution(_lane(results, i), one) for i, one in enumerate(progress)]
 
 
 def stack(trees: Sequence[Any]) -> Any:
@@ -97,7 +96,7 @@ def _advance(
     fn: Function, minimizer: Minimizer, length: int, mesh: Mesh | None, state: Any, shared: Any, args: tuple
 ) -> tuple[Any, Info]:
     def here(state: Any, shared: Any, args: tuple) -> tuple[Any, Info]:
-        step = jax.vmap(functools.partial(minimizer.step, fn), (0, None, *(0 for _ in args)))
+        step = jax.vmap(functools.partial(one_step, minimizer, fn), (0, None, *(0 for _ in args)))
         if length == 1:
             return step(state, shared, *args)
         return jax.lax.scan(lambda s, _: step(s, shared, *args), state, length=length)
@@ -105,28 +104,34 @@ def _advance(
     return _over(mesh, here, (SPREAD, ALIKE, SPREAD), (SPREAD, SPREAD if length == 1 else LATER))(state, shared, args)
 
 
-def _in_turn(
+def _together(
     fn: Function,
     minimizer: Minimizer,
-    params: Sequence[Params],
-    args: Sequence[tuple],
-    steps: int,
-    callback: Callable[[list[Info]], bool | None] | None,
-) -> list[Lane]:
-    """Each lane by the program of `minimize`, which has no axis of lanes: with one, even a single lane's memory of L-BFGS would
-    be copied at every step."""
-    runs, done, stop = [Run(begin(minimizer, start)) for start in params], 0, False
-    while done < steps and not stop:
-        length, told = min(chunk_length(), steps - done), []
-        for i, own in enumerate(args):
-            state, infos = advance(fn, minimizer, length, runs[i].state, own)
-            runs[i] = runs[i]._replace(state=state)
-            told.append(by_step(jax.device_get(infos), length))
-        for now in map(list, zip(*told, strict=True)):
-            runs = [noted(run, info) for run, info in zip(runs, now, strict=True)]
-            stop = bool(callback and callback(now)) or stop
-        done += length
-    return [Lane(minimizer.result(run.state), run.value, run.aux, run.evaluations) for run in runs]
+    mesh: Mesh | None,
+    shared: Any,
+    each: tuple,
+    count: int,
+    state: Any,
+    length: int,
+) -> tuple[Any, list[list[Info]]]:
+    state, infos = _advance(fn, minimizer, length, mesh, state, shared, each)
+    return state, [[_lane(info, i) for i in range(count)] for info in by_step(infos, length)]
+
+
+def _in_turn(
+    fn: Function, minimizer: Minimizer, args: Sequence[tuple], states: list[Any], length: int
+) -> tuple[list[Any], list[list[Info]]]:
+    """Advance each lane by the program of `minimize`, which has no axis of lanes: with one, even a single lane's memory of
+    L-BFGS would be copied at every step."""
+    infos: list[list[Info]] = []
+    for i, own in enumerate(args):
+        states[i], told = advance(fn, minimizer, length, states[i], own)
+        infos.append(by_step(told, length))
+    return states, [list(now) for now in zip(*infos, strict=True)]
+
+
+def _solution(params: Params, progress: Progress) -> Solution:
+    return Solution(params, progress.value, progress.aux, progress.evaluations)
 
 
 def _over(mesh: Mesh | None, here: Callable, given: Any, made: Any) -> Callable:

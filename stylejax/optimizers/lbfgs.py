@@ -1,4 +1,4 @@
-"""L-BFGS with one evaluation a step, and Optax' own with a line search."""
+"""L-BFGS with one evaluation a step."""
 
 import functools
 from typing import Any, NamedTuple, cast
@@ -11,12 +11,11 @@ from jaxtyping import Array, Bool, Float, Int
 from stylejax.optimizers.base import (
     STALL,
     Best,
-    Function,
     Info,
     Minimizer,
+    best_params,
     better,
     dot,
-    in_halves,
     is_finite,
     waited,
     where,
@@ -49,14 +48,6 @@ class LbfgsState(NamedTuple):
     recent: Float[Array, " r"]
     last: Scalar
     waited: Int[Array, ""]
-    best: Best
-
-
-class ZoomState(NamedTuple):
-    """The point to be evaluated next, and what Optax remembers."""
-
-    params: Params
-    memory: optax.OptState
     best: Best
 
 
@@ -114,34 +105,7 @@ def lbfgs(history: int = HISTORY) -> Minimizer:
         stalled = steps == STALL
         return _anew(new, when=stalled), Info(value, aux, accepted, restarted | stalled, jnp.asarray(1))
 
-    return in_halves(init, ask, tell)
-
-
-@functools.cache
-def lbfgs_zoom(history: int = HISTORY) -> Minimizer:
-    """Optax' L-BFGS with its zoom line search: a step evaluates until the strong Wolfe conditions hold, up to 20 times.
-
-    Dearer than `lbfgs` and no better on style transfer; for those who want textbook steps. On the CPU its convolutions run
-    inside a loop, where XLA is three times slower.
-    """
-    transformation = optax.lbfgs(memory_size=history)
-
-    def init(params: Params) -> ZoomState:
-        return ZoomState(params, transformation.init(params), Best(params, jnp.asarray(jnp.inf)))
-
-    def step(fn: Function, state: ZoomState, *args: Any) -> tuple[ZoomState, Info]:
-        # The line search wants a function without aux and keeps none, so the parts cost one evaluation of their own.
-        (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(state.params, *args)
-        accepted = is_finite(value, gradient)
-        updates, memory = transformation.update(
-            gradient, state.memory, state.params, value=value, grad=gradient, value_fn=lambda p: fn(p, *args)[0]
-        )
-        searched = optax.tree.get(memory, "info").num_linesearch_steps
-        params = optax.apply_updates(state.params, updates)
-        new = ZoomState(params, memory, better(state.best, state.params, value, accepted))
-        return new, Info(value, aux, accepted, jnp.asarray(False), 1 + searched)
-
-    return Minimizer(init, step)
+    return Minimizer(init, ask, tell, best_params)
 
 
 def _anew(state: LbfgsState, when: Bool[Array, ""]) -> LbfgsState:

@@ -14,25 +14,21 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from stylejax.losses.objective import (
+from stylejax.losses.objective import Measures, Owned, Terms, measure, shown, weighed
+from stylejax.losses.targets import (
     Guides,
-    Measures,
-    Owned,
     Statistic,
     StyleTargets,
     Targets,
-    Terms,
     layer_and_region,
     layers_in,
-    measure,
-    no_target,
-    shown,
+    statistics_only,
     target_from,
-    weighed,
 )
 from stylejax.models.architecture import smallest_side
-from stylejax.models.vgg import VGG, Rows
-from stylejax.optimizers.base import Function, Info, Minimizer
+from stylejax.models.ops import Rows
+from stylejax.models.vgg import VGG
+from stylejax.optimizers.base import Info, Minimizer
 from stylejax.optimizers.lbfgs_direction import Params
 from stylejax.types import Features, Image, Scalar
 
@@ -66,16 +62,16 @@ def sharded_content(
     """P of eq. 1, each device the rows that it compares with. The rows are shared out by all layers."""
 
     def features(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Features:
-        return vgg.looked(image, layers, lambda _, response: response, rows)
+        return vgg.apply_with(image, layers, lambda _, response: response, rows)
 
-    names = Targets({}, dict.fromkeys((*layers, *style_layers), jnp.zeros(())))
+    names = statistics_only(dict.fromkeys((*layers, *style_layers)), "gram")
     return _shared(mesh, image, features, vgg, names)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def sharded_styles(mesh: Mesh, vgg: VGG, image: Image, guides: Guides, statistic: Statistic) -> StyleTargets:
     """`style_targets` of a picture, its rows shared out."""
-    none = Targets({}, dict.fromkeys(guides, no_target(statistic)), guides)
+    none = statistics_only(guides, statistic)
     means = jax.tree.map(lambda m: m.sum(0), _shared(mesh, image, _measures, vgg, none).style)
     return {name: target_from(mean.value, statistic) for name, mean in means.items()}
 
@@ -103,11 +99,11 @@ def placed(minimizer: Minimizer, mesh: Mesh) -> Minimizer:
     def init(params: Params) -> Any:
         return shared_out(mesh, minimizer.init(params))
 
-    def step(fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:
-        state, info = minimizer.step(fn, state, *args)
+    def tell(state: Any, *answer: Any) -> tuple[Any, Info]:
+        state, info = minimizer.tell(state, *answer)
         return shared_out(mesh, state), info
 
-    return minimizer._replace(init=init, step=step, ask=None, tell=None)
+    return minimizer._replace(init=init, tell=tell)
 
 
 def shared_out(mesh: Mesh, state: Any) -> Any:

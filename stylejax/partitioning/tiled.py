@@ -17,26 +17,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from stylejax.losses.objective import (
+from stylejax.losses.objective import Measures, Owned, Terms, measure, shown, weighed
+from stylejax.losses.targets import (
     Guides,
     Kept,
-    Measures,
-    Owned,
     Statistic,
     StyleTargets,
     Targets,
-    Terms,
     layer_and_region,
     layers_in,
-    measure,
-    no_target,
-    shown,
+    statistics_only,
     target_from,
-    weighed,
 )
+from stylejax.models.vgg import VGG
 from stylejax.parameterization import Encoded
 from stylejax.partitioning.tile_grid import Window
-from stylejax.types import Image, Network, Scalar
+from stylejax.types import Image, Scalar
 
 TargetsIn: TypeAlias = Callable[[Window], Targets]
 """The targets that a window of the picture is compared with."""
@@ -53,7 +49,7 @@ class Ownership(NamedTuple):
 
 
 def tiled_value_and_gradient(
-    params: Encoded, vgg: Network, targets_in: TargetsIn, kept: Kept | None, weights: Terms, windows: Sequence[Window]
+    params: Encoded, vgg: VGG, targets_in: TargetsIn, kept: Kept | None, weights: Terms, windows: Sequence[Window]
 ) -> tuple[tuple[Scalar, Terms], Encoded]:
     """`jax.value_and_grad(objective, has_aux=True)` at `params`, by windows."""
     image = _shown(params, kept)
@@ -71,11 +67,9 @@ def tiled_value_and_gradient(
     return value, _encoded_gradient(params, kept, gradient)
 
 
-def tiled_styles(
-    vgg: Network, image: Any, guides: Guides, statistic: Statistic, windows: Sequence[Window]
-) -> StyleTargets:
+def tiled_styles(vgg: VGG, image: Any, guides: Guides, statistic: Statistic, windows: Sequence[Window]) -> StyleTargets:
     """`style_targets` of a picture on the host, by windows."""
-    none = Targets({}, dict.fromkeys(guides, no_target(statistic)), guides)
+    none = statistics_only(guides, statistic)
     parts = (_measures(cut(image, w), vgg, cut_targets(none, w), ownership(w, guides)) for w in windows)
     return {name: target_from(mean.value, statistic) for name, mean in total(parts).style.items()}
 
@@ -120,12 +114,12 @@ def _owned(ownership: Ownership) -> Owned:
 
 
 @jax.jit
-def _measures(image: Image, vgg: Network, targets: Targets, ownership: Ownership) -> Measures:
+def _measures(image: Image, vgg: VGG, targets: Targets, ownership: Ownership) -> Measures:
     return measure(image, vgg, targets, _owned(ownership))
 
 
 @jax.jit
-def _gradient(image: Image, vgg: Network, targets: Targets, ownership: Ownership, slopes: Measures) -> Image:
+def _gradient(image: Image, vgg: VGG, targets: Targets, ownership: Ownership, slopes: Measures) -> Image:
     _, pull = jax.vjp(lambda x: measure(x, vgg, targets, _owned(ownership)), image)
     return pull(slopes)[0]
 

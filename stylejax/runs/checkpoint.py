@@ -8,23 +8,24 @@ import contextlib
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import jax
 import numpy as np
 
-from stylejax.config import TransferConfig
-from stylejax.errors import InputError
+from stylejax.config import TransferConfig, files_of
+from stylejax.errors import InputError, brief
 from stylejax.files import replace_atomically
 from stylejax.losses.objective import Terms
-from stylejax.optimizers.minimize import Run
+from stylejax.optimizers.minimize import Progress, Run
 from stylejax.runs import schema
-from stylejax.runs.provenance import Recipe, recipe_check
-from stylejax.synthesis.problem import parameters_at
-from stylejax.synthesis.targets import content_size, scales_of
-from stylejax.synthesis.transfer import Checkpoint, minimizer_of
+from stylejax.runs.provenance import InputPaths, Recipe, recipe_check
+from stylejax.synthesis.factories import minimizer_of
+from stylejax.synthesis.problem import state_shape
+from stylejax.synthesis.transfer import Checkpoint
+from stylejax.synthesis.validation import Plan
 
 FORMAT = "stylejax run 1"
 
@@ -38,23 +39,14 @@ MAX_HEADER = 2**20
 """No description of a run is larger."""
 
 
-class Places(NamedTuple):
-    """Where the inputs were, as seen from the folder of the run file, so that all can be moved together; `files` as in the
-    recipe, `weights` may be a name that is no file."""
-
-    content: str
-    styles: tuple[str, ...]
-    files: dict[str, tuple[str, ...]]
-    weights: str
-
-
 class Position(NamedTuple):
-    """What a run is made of, and where it stood: `value` and `terms` are the least loss at the scale, None before there was a
+    """What a run is made of, and where it stood: `places` are seen from the folder of the run file, so that all can be moved
+    together; `value` and `terms` are the least loss at the scale, None before there was a
     finite one."""
 
     format: str
     recipe: Recipe
-    places: Places
+    places: InputPaths
     seconds: float
     scale: int
     steps: int
@@ -65,11 +57,12 @@ class Position(NamedTuple):
     terms: Terms | None
 
 
-def write_run(path: Path, recipe: Recipe, places: Places, seconds: float, checkpoint: Checkpoint) -> None:
+def write_run(path: Path, recipe: Recipe, places: InputPaths, seconds: float, checkpoint: Checkpoint) -> None:
     """Raises `InputError` if the disk does not take it."""
     scale, run, steps, evaluations = checkpoint
-    counts = (scale, steps, evaluations, run.steps, run.evaluations)
-    position = Position(FORMAT, recipe, places, round(seconds, 3), *counts, run.value, run.aux)
+    value, terms, in_scale, steps_in_scale = run.progress
+    counts = (scale, steps, evaluations, steps_in_scale, in_scale)
+    position = Position(FORMAT, recipe, places, round(seconds, 3), *counts, value, terms)
     text = np.frombuffer(json.dumps(schema.plain(position)).encode(), np.uint8)
     leaves = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(run.state))}
 
@@ -85,23 +78,20 @@ def read_position(path: Path) -> Position:
         return _position()(schema.parse(bytes(_array(archive, "run", MAX_HEADER)).decode()), "")
 
 
-def read_checkpoint(
-    path: Path, config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
-) -> Checkpoint:
-    """The checkpoint of a run of that config on images of these shapes. Raises `InputError` if the state is of another."""
+def read_checkpoint(path: Path, plan: Plan) -> Checkpoint:
+    """Return the checkpoint of a run of that plan. Raises `InputError` if the state is of another."""
     position = read_position(path)
     with _opened(path) as archive:
-        side, steps = scales_of(config, content, styles)[position.scale]
-        minimizer = minimizer_of(config, steps)
-        params = parameters_at(config, *content_size(config, content, side))
-        expected, tree = jax.tree.flatten(jax.eval_shape(minimizer.init, params))
+        scale = plan.schedule[position.scale]
+        shapes = state_shape(plan, scale, minimizer_of(plan.config, scale.steps))
+        expected, tree = jax.tree.flatten(shapes)
         leaves = [_array(archive, f"state{i}", leaf.size * leaf.dtype.itemsize) for i, leaf in enumerate(expected)]
         for leaf, like in zip(leaves, expected, strict=True):
             if leaf.shape != like.shape or leaf.dtype != like.dtype:
                 raise ValueError("an array of another shape")
         value = float("inf") if position.value is None else position.value
-        in_scale = (position.evaluations_in_scale, position.steps_in_scale)
-        run = Run(jax.tree.unflatten(tree, leaves), value, position.terms, *in_scale)
+        progress = Progress(value, position.terms, position.evaluations_in_scale, position.steps_in_scale)
+        run = Run(jax.tree.unflatten(tree, leaves), progress)
         return Checkpoint(position.scale, run, position.steps, position.evaluations)
 
 
@@ -109,10 +99,10 @@ def _position() -> schema.Check:
     names, by_layer = schema.text(4096), schema.table(schema.optional(schema.number), 10_000)
     terms = schema.record(Terms, content=by_layer, style=by_layer, tv=schema.number)
     places = schema.record(
-        Places,
+        InputPaths,
         content=names,
         styles=schema.many(names, 10_000),
-        files=schema.table(schema.many(names)),
+        files=schema.record(dict, **{name: schema.many(names) for name in files_of(TransferConfig())}),
         weights=names,
     )
     counts = ("scale", "steps", "evaluations", "steps_in_scale", "evaluations_in_scale")
@@ -137,8 +127,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the file that an interrupted run left") from None
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} is not the file of an interrupted run, or is damaged ({reason})") from None
+        raise InputError(f"{path} is not the file of an interrupted run, or is damaged ({brief(error)})") from None
 
 
 def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
@@ -167,7 +156,7 @@ class Keeper:
         self,
         path: Path,
         recipe: Recipe,
-        places: Places,
+        places: InputPaths,
         every: int | None,
         complain: Callable[[str], None],
         seconds: float = 0.0,

@@ -1,21 +1,11 @@
-"""What decides the last digits of a run beside its inputs: versions, device, processor, flags; and how to fix them."""
+"""The environment of a run, which decides its last digits: versions, device, processor, flags."""
 
-import contextlib
 import os
 import platform
 import re
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
-
-from stylejax.errors import InputError
-
-DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
-"""On a GPU: no operations whose order of summation is left to chance, and no choice of kernels by their speed."""
-
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-"""Where Linux says who gets pages of 2 MiB: always, never, or with `[madvise]` who asks."""
 
 PACKAGES = ("stylejax", "jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 ACCELERATED = ("jax-cuda12-plugin", "jax-cuda13-plugin", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "libtpu")
@@ -58,41 +48,6 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def without_paths(flags: str) -> str:
     """XLA's flags without the value of each that names a file or a folder. `XLA_FLAGS` may itself name a file."""
     return " ".join(_without_path(flag) for flag in flags.split())
-
-
-def is_deterministic(flags: str) -> bool:
-    """Whether these flags have `DETERMINISTIC` in force: of two that contradict the last counts."""
-    name = DETERMINISTIC.split("=")[0]
-    said = [flag for flag in flags.split() if flag.split("=")[0] == name]
-    return bool(said) and said[-1] in (name, DETERMINISTIC, f"{name}=1")
-
-
-def deterministic() -> None:
-    """Has a GPU give the same bits in every run; the CPU does so by itself. Before jax starts a device.
-
-    Raises `InputError` when it is too late for that.
-    """
-    from jax._src import xla_bridge
-
-    flags = os.environ.get("XLA_FLAGS", "")
-    if is_deterministic(flags):
-        return
-    if xla_bridge.backends_are_initialized():
-        raise InputError(f"--deterministic comes too late, for jax has started; set XLA_FLAGS={DETERMINISTIC} before")
-    if flags and not flags.lstrip().startswith("-"):
-        raise InputError(f"--deterministic can not be added, for XLA_FLAGS names a file; write {DETERMINISTIC} into it")
-    os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".lstrip()
-
-
-def ask_for_huge_pages() -> None:
-    """Starts this process again, once, with glibc asking for pages of 2 MiB where Linux gives them to who asks.
-
-    Every evaluation takes its memory anew, and on the CPU a quarter of its time went into pages of 4 KiB. glibc reads this
-    wish only at its start. A wish of the user's own stays.
-    """
-    with contextlib.suppress(OSError):
-        if "GLIBC_TUNABLES" not in os.environ and "[madvise]" in HUGE_PAGES.read_text():
-            os.execve(sys.executable, sys.orig_argv, os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
 
 
 def _without_path(flag: str) -> str:

@@ -36,6 +36,16 @@ class Network(NamedTuple):
     file: str | None
 
 
+class InputPaths(NamedTuple):
+    """Paths of a run's inputs; empty for an input that is to be found by its name. `files` are those of `Recipe.files`, and
+    `weights` may be a name that is no file."""
+
+    content: str
+    styles: tuple[str, ...]
+    files: dict[str, tuple[str, ...]]
+    weights: str
+
+
 class Recipe(NamedTuple):
     """What a run is made of. `files` are the pictures that the config names, by its fields; there, and in `weights`, the names
     of files alone are left."""

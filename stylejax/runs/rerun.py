@@ -1,7 +1,7 @@
 """A run from its manifest alone: its inputs, found by name and known by their hashes; and two pictures compared."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,19 +15,10 @@ from stylejax.models.download import weights_folder
 from stylejax.models.pretrained import resolve
 from stylejax.models.weights_file import parameters_hash
 from stylejax.runs.manifest import Manifest, pixels_hash
-from stylejax.runs.provenance import File, Recipe, file_of
+from stylejax.runs.provenance import File, InputPaths, Recipe, file_of
 
 LOSSY = ("JPEG", "WEBP")
 """Kinds whose pixels are not those that were written."""
-
-
-class Given(NamedTuple):
-    """Inputs that the user names himself; None, or none, for those to be found by name. `files` is as in the recipe."""
-
-    content: Path | None = None
-    styles: tuple[Path, ...] = ()
-    files: Mapping[str, Sequence[Path]] = {}
-    weights: str | None = None
 
 
 class Inputs(NamedTuple):
@@ -46,28 +37,26 @@ class Difference(NamedTuple):
     share: float
 
 
-def inputs_of(made_of: Recipe, picture: Path, given: Given) -> Inputs:
-    """The inputs of the run that made `picture`: those given, else beside the picture or in the current folder by name.
+def inputs_of(made_of: Recipe, picture: Path, given: InputPaths) -> Inputs:
+    """Find the inputs of the run that made `picture`: those given, else beside the picture or in the current folder by name.
 
     Each is taken only if it has the hash that the recipe says. Raises `InputError` for one that is missing or another.
     """
     folders = (picture.absolute().parent, Path.cwd())
-    given_files = {"style": given.styles, **given.files}
-    for name, paths in given_files.items():
-        known = made_of.styles if name == "style" else made_of.files.get(name, ())
-        if paths and len(paths) != len(known):
+    known = {"style": made_of.styles, **made_of.files}
+    paths = {"style": given.styles, **given.files}
+    for name, named in paths.items():
+        if named and len(named) != len(known[name]):
             what = name.replace("_", " ").removesuffix("s") + "s"
-            raise InputError(f"{picture} was made from {len(known)} {what}; {option(name)} names {len(paths)}")
+            raise InputError(f"{picture} was made from {len(known[name])} {what}; {option(name)} names {len(named)}")
 
-    def find_all(name: str, files: Sequence[File]) -> tuple[Path, ...]:
-        paths = given_files.get(name) or (None,) * len(files)
-        return tuple(_find(option(name), file, path, folders) for file, path in zip(files, paths, strict=True))
+    def find(name: str) -> tuple[Path, ...]:
+        named = paths[name] or ("",) * len(known[name])
+        return tuple(_find(option(name), *pair, folders) for pair in zip(known[name], named, strict=True))
 
-    content = _find("--content", made_of.content, given.content, folders)
-    styles = find_all("style", made_of.styles)
+    content, styles = _find("--content", made_of.content, given.content, folders), find("style")
     config = dataclasses.replace(made_of.config, weights=_weights(made_of, given.weights, folders))
-    found = {name: [str(path) for path in find_all(name, files)] for name, files in made_of.files.items()}
-    return Inputs(content, styles, with_files(config, found))
+    return Inputs(content, styles, with_files(config, {name: list(map(str, find(name))) for name in made_of.files}))
 
 
 def is_lossless(picture: Path) -> bool:
@@ -89,12 +78,12 @@ def difference(a: Pixels, b: Pixels) -> Difference:
     return Difference(int(apart.max()), float(apart.mean()), float((apart > 0).mean()))
 
 
-def _find(option: str, file: File, given: Path | None, folders: Sequence[Path]) -> Path:
+def _find(option: str, file: File, given: str, folders: Sequence[Path]) -> Path:
     what, remedy = f"the {option.lstrip('-')} {file.name!r}", f"give the right one with {option} FILE"
     if file.sha256 is None:
-        if given is None:
+        if not given:
             raise InputError(f"{what} was read from no ordinary file; {remedy}")
-        return given
+        return Path(given)
 
     def is_it(path: Path) -> bool:
         return path.stat().st_size <= MAX_BYTES and file_of(path).sha256 == file.sha256
@@ -103,10 +92,10 @@ def _find(option: str, file: File, given: Path | None, folders: Sequence[Path]) 
 
 
 def _first(
-    is_it: Callable[[Path], bool], what: str, remedy: str, name: str, given: Path | None, folders: Sequence[Path]
+    is_it: Callable[[Path], bool], what: str, remedy: str, name: str, given: str, folders: Sequence[Path]
 ) -> Path:
     """The first file of that name that `is_it`; of one that is given, that one or none."""
-    places = [given] if given else [folder / name for folder in folders]
+    places = [Path(given)] if given else [folder / name for folder in folders]
     there = [path for path in places if path.is_file()]
     for path in there:
         if is_it(path):
@@ -117,16 +106,16 @@ def _first(
     raise InputError(f"{where}; {remedy}")
 
 
-def _weights(made_of: Recipe, given: str | None, folders: Sequence[Path]) -> str:
+def _weights(made_of: Recipe, given: str, folders: Sequence[Path]) -> str:
     """What `resolve` finds the numbers of the network by, which must have the hash of the manifest."""
     network, remedy = made_of.weights, "give the right ones with --weights FILE"
 
     def is_it(weights: str | Path) -> bool:
         return parameters_hash(resolve(str(weights), made_of.config.seed)[0]) == network.sha256
 
-    if given is None and network.file:
+    if not given and network.file:
         what = f"the weights file {network.file!r}"
-        return str(_first(is_it, what, remedy, network.file, None, (*folders, weights_folder().absolute())))
+        return str(_first(is_it, what, remedy, network.file, "", (*folders, weights_folder().absolute())))
     weights = given or ("random" if made_of.config.weights == "random" else network.network)
     if not is_it(weights):
         raise InputError(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
-from stylejax.errors import InputError
+from stylejax.errors import InputError, brief
 
 Check: TypeAlias = Callable[[Any, str], Any]
 
@@ -42,7 +42,7 @@ def parse(text: str) -> Any:
     except RecursionError:
         raise InputError("it is nested too deeply") from None
     except ValueError as error:
-        raise InputError(f"it is not JSON ({' '.join(str(error).split())[:80]})") from None
+        raise InputError(f"it is not JSON ({brief(error)})") from None
 
 
 def record(build: Callable[..., Any], may_lack: Collection[str] = (), /, **checks: Check) -> Check:

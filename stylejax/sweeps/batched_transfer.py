@@ -10,11 +10,13 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from stylejax.errors import InputError
-from stylejax.losses.objective import Kept, Targets, Terms, layers_in, objective, shown
+from stylejax.losses.objective import Terms, objective, shown
+from stylejax.losses.targets import Kept, Targets, layers_in
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Info, Minimizer
-from stylejax.optimizers.batched import Lane, minimize_lanes
+from stylejax.optimizers.batched import minimize_lanes
 from stylejax.optimizers.lbfgs import lbfgs
+from stylejax.optimizers.minimize import Solution
 from stylejax.parameterization import Parameterization, encode
 from stylejax.partitioning.memory import IMAGE, available_bytes, lanes_that_fit, predicted_bytes
 
@@ -61,12 +63,18 @@ def sweep(
         return predicted_bytes(vgg.network, layers, h, w, round(vectors / 2), lanes=count, remat=vgg.remat)
 
     width = width_of(lanes, len(alone), mesh, needed)
-    how = (vgg, minimizer, parameterization, steps, callback, width, mesh)
-    ended = [one for i in range(0, len(alone), width) for one in descend(alone[i : i + width], *how)]
-    found = [lane.aux or jax.tree.map(lambda _: np.nan, one[2]) for one, (_, lane) in zip(alone, ended, strict=True)]
+    ended: list[Solution] = []
+    for batch in (alone[i : i + width] for i in range(0, len(alone), width)):
+        starts = [encode(jnp.asarray(image), parameterization) for image, _, _ in batch]
+        args = [(targets, weights) for _, targets, weights in batch]
+        ended += minimize_lanes(objective, minimizer, starts, vgg, args, steps, callback, width=width, mesh=mesh)
+    images = [shown(one.params, targets.kept) for one, (_, targets, _) in zip(ended, alone, strict=True)]
+    found = [
+        one.aux or jax.tree.map(lambda _: np.nan, weights) for one, (_, _, weights) in zip(ended, alone, strict=True)
+    ]
     terms = jax.tree.map(lambda *parts: np.asarray(parts, np.float32), *found)
-    losses = np.asarray([lane.value for _, lane in ended], np.float32)
-    return Swept(np.stack([image for image, _ in ended]), losses, terms)
+    losses = np.asarray([one.value for one in ended], np.float32)
+    return Swept(np.stack([np.clip(np.asarray(image), 0, 1) for image in images]), losses, terms)
 
 
 def _state_images(minimizer: Minimizer, parameterization: Parameterization, height: int, width: int) -> float:
@@ -74,24 +82,6 @@ def _state_images(minimizer: Minimizer, parameterization: Parameterization, heig
     image = jax.ShapeDtypeStruct((height, width, 3), np.float32)
     state = jax.eval_shape(lambda x: minimizer.init(encode(x, parameterization)), image)
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / (IMAGE * height * width)
-
-
-def descend(
-    lanes: Sequence[tuple[Any, Targets, Terms]],
-    vgg: VGG,
-    minimizer: Minimizer,
-    parameterization: Parameterization,
-    steps: int,
-    callback: Watch | None,
-    width: int,
-    mesh: Mesh | None,
-) -> list[tuple[np.ndarray, Lane]]:
-    """Lanes of an image, targets and weights: the best image of each, and how it was found."""
-    starts = [encode(jnp.asarray(image), parameterization) for image, _, _ in lanes]
-    args = [(targets, weights) for _, targets, weights in lanes]
-    ended = minimize_lanes(objective, minimizer, starts, vgg, args, steps, callback, width=width, mesh=mesh)
-    images = (shown(lane.params, targets.kept) for lane, (targets, _) in zip(ended, args, strict=True))
-    return [(np.clip(np.asarray(image), 0, 1), lane) for image, lane in zip(images, ended, strict=True)]
 
 
 def width_of(lanes: int | None, count: int, mesh: Mesh | None, needed: Callable[[int], int]) -> int:

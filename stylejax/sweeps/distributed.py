@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from stylejax.errors import InputError
+from stylejax.errors import InputError, brief
 
 HEARTBEAT = 60
 """Seconds without a sign of life after which a process counts as dead."""
@@ -99,9 +99,8 @@ def _initialize(machines: Machines) -> None:
             **options,
         )
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"the processes did not find each other ({reason}); name --coordinator HOST:PORT --processes N --process I"
+            f"the processes did not find each other ({brief(error)}); name --coordinator HOST:PORT --processes N --process I"
         ) from None
 
 

@@ -19,12 +19,12 @@ from stylejax.config import TransferConfig, files_of
 from stylejax.errors import InputError, did_you_mean
 from stylejax.images.io import FORMATS, read_image
 from stylejax.models.architecture import Parameters
-from stylejax.models.normalize import check_scale
 from stylejax.models.pretrained import resolve
 from stylejax.presets import preset
 from stylejax.runs import schema
-from stylejax.synthesis.regions import read_masks
-from stylejax.synthesis.validation import check_run
+from stylejax.synthesis.factories import check_scale
+from stylejax.synthesis.regions import read_mask, read_masks
+from stylejax.synthesis.validation import Plan, make_plan
 
 TYPES = {field.name: field.type for field in fields(TransferConfig)}
 FILES = ("content", "style")
@@ -38,18 +38,27 @@ LARGEST = 100_000
 
 
 class Row(NamedTuple):
-    """One run: its number, from 1, its files, its config, and the shapes of content and styles."""
+    """One run: its number, from 1, its files, and its plan."""
 
     number: int
     content: Path
     styles: tuple[Path, ...]
-    config: TransferConfig
-    shapes: tuple[tuple[int, ...], ...]
+    plan: Plan
+
+    @property
+    def config(self) -> TransferConfig:
+        """The config of the plan."""
+        return self.plan.config
 
     @property
     def network(self) -> tuple[str, int]:
-        """What `resolve` gives its network for."""
-        return self.config.weights, self.config.seed if self.config.weights == "random" else 0
+        """The arguments of `resolve` for its network."""
+        return network_of(self.config)
+
+
+def network_of(config: TransferConfig) -> tuple[str, int]:
+    """Return the arguments of `resolve` for the network of a config."""
+    return config.weights, config.seed if config.weights == "random" else 0
 
 
 class Bad(NamedTuple):
@@ -90,27 +99,30 @@ def read_grid(file: Path | None, options: Mapping[str, Sequence[str]]) -> Grid:
 
 
 def _checked(settings: Sequence[Mapping[str, Any]]) -> Grid:
-    """Each picture is read once, and each network."""
-    shape, network = _once(lambda path: read_image(path).shape), _once(resolve)
+    """Check every row; each image, mask and network is read once."""
+    shape, network, mask = _once(lambda path: read_image(path).shape), _once(resolve), _once(read_mask)
     grid = Grid([], [], {})
     for number, values in enumerate(settings, 1):
         try:
-            row = _row(number, values, shape)
-            found = network(*row.network)
-            check_scale(row.config.losses, found[0].normalized)
-            config = check_run(row.config, found[0].network, row.shapes[0], row.shapes[1:], read_masks(row.config))
-            _check_whole(config)
+            config, content, styles = _settings(values)
+            for path in files_of(config)["init"]:
+                shape(Path(path))
+            shapes = shape(content), [shape(path) for path in styles]
+            parameters, explanation = network(*network_of(config))
+            check_scale(config, parameters.normalized)
+            plan = make_plan(config, parameters.network, *shapes, read_masks(config, mask))
+            _check_whole(plan)
         except InputError as error:
             grid.bad.append(Bad(number, str(error)))
             continue
-        grid.rows.append(row._replace(config=config))
-        grid.networks[row.network] = found
+        grid.rows.append(Row(number, content, styles, plan))
+        grid.networks[network_of(config)] = parameters, explanation
     return grid
 
 
-def _check_whole(config: TransferConfig) -> None:
-    """Raises `InputError` for a row that is not evaluated whole, as lanes are."""
-    if (config.tile, config.shard) != ("off", "off"):
+def _check_whole(plan: Plan) -> None:
+    """Raise `InputError` for a row that is not evaluated whole, as a batch is."""
+    if plan.partition != (0, 1):
         raise InputError("--tile and --shard are for single pictures; leave them off, or run stylejax transfer")
 
 
@@ -189,17 +201,15 @@ def _product(lists: Mapping[str, list[Any]], most: int) -> list[dict[str, Any]]:
     return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
 
 
-def _row(number: int, values: Mapping[str, Any], shape: Callable[[Path], tuple[int, ...]]) -> Row:
-    """Raises `InputError` for settings that no run can have, and for a file that is no picture."""
+def _settings(values: Mapping[str, Any]) -> tuple[TransferConfig, Path, tuple[Path, ...]]:
+    """Return config, content and styles. Raises `InputError` for settings that no run can have."""
     settings = {name: value for name, value in values.items() if name in TYPES}
     defaults = schema.plain(preset(str(values.get("preset", "default"))))
     config = schema.dataclass_of(TransferConfig)(defaults | settings, "")
-    content, styles = values.get("content", ()), values.get("style", ())
+    content = values.get("content", ())
     if len(content) != 1:
         raise InputError("content should be one picture; name it with --content or as content = in the file")
-    for path in files_of(config)["init"]:
-        shape(Path(path))
-    return Row(number, content[0], styles, config, tuple(shape(path) for path in (*content, *styles)))
+    return config, content[0], values.get("style", ())
 
 
 def _once(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -153,7 +153,8 @@ def _caption(rows: Sequence[Row], entries: Mapping[int, Mapping[str, Any]], coun
     """What differs, what is the same, and what is missing."""
     listed, settings = varying(rows), settings_of(rows[0])
     differs = " × ".join(f"{name} ({len(values)})" for name, values in listed.items())
-    defaults = settings_of(rows[0]._replace(config=TransferConfig()))
+    plan = rows[0].plan._replace(config=TransferConfig())
+    defaults = settings_of(rows[0]._replace(plan=plan))
     same = [
         f"{name} {x}" for name, x in settings.items() if name not in listed and (x != defaults[name] or name in ALWAYS)
     ]

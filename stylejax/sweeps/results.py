@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stylejax.errors import InputError
-from stylejax.files import write_atomically
+from stylejax.files import make_folder, write_atomically
 from stylejax.images.io import lay, levels, read_picture, write_image
 from stylejax.models.architecture import Parameters
 from stylejax.runs import schema
@@ -37,10 +37,7 @@ def picture_of(folder: Path, row: Row) -> Path:
 
 def check_folder(folder: Path, resume: bool) -> None:
     """Makes the folder. Raises `InputError` where that can not be, and where a sweep is that is not to be resumed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"can not make the folder {folder}: {error.strerror}; choose another place") from None
+    make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise InputError(f"can not write into the folder {folder}; choose another place")
     if not resume and any(folder.glob("row*.png")):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
 from stylejax.images.resize import Picture, resize
-from stylejax.losses.gatys import total_variation
+from stylejax.losses.total_variation import total_variation
 from stylejax.models.architecture import canonical_layer
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Info

@@ -1,9 +1,10 @@
-"""How one scale of a run is evaluated: whole, by tiles, or with its rows shared among devices. All three give the same numbers.
+"""The optimization problem of one scale, evaluated whole, by tiles, or with its rows shared among devices.
 
-This is the one place where it is chosen: by the config, and by the size of the scale.
+All three evaluations give the same numbers. This is the one place where targets, weights and an evaluation are put together.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from stylejax.config import TransferConfig, part
-from stylejax.config_validation import layer_name
 from stylejax.images.resize import Picture, resize
-from stylejax.losses.objective import Kept, Statistic, StyleTargets, Targets, objective, shown
+from stylejax.losses.objective import Terms, objective, shown
+from stylejax.losses.targets import Guides, Kept, Statistic, StyleTargets, Targets
+from stylejax.losses.total_variation import TOTAL_VARIATIONS
 from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import smallest_side
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Function, Minimizer, OnHost
-from stylejax.parameterization import Encoded, encode
+from stylejax.parameterization import Encoded, Parameterization, encode
 from stylejax.partitioning.sharded import (
     gathered,
     padded,
@@ -31,108 +32,166 @@ from stylejax.partitioning.sharded import (
 )
 from stylejax.partitioning.tile_grid import Window, window_size, windows
 from stylejax.partitioning.tiled import cut, cut_targets, tiled_styles, tiled_value_and_gradient
-from stylejax.synthesis.regions import Masks
-from stylejax.synthesis.targets import VARIATIONS, content_size, kept_at, layers_of, responses, style_at, targets_at
+from stylejax.synthesis.schedule import Scale
+from stylejax.synthesis.targets import (
+    ContentTargets,
+    Inputs,
+    StyleStatistics,
+    content_at,
+    content_features,
+    style_at,
+    style_statistics,
+)
+from stylejax.synthesis.validation import Plan
+from stylejax.types import Features
 
 TILED = OnHost(tiled_value_and_gradient)
 
 
-class Engine(NamedTuple):
-    """What is minimized at a scale, with its arguments; what of the content is kept in it; over which mesh, if any, and the
-    sizes of the parameters' leaves."""
+class Problem(NamedTuple):
+    """What is minimized at a scale: `fn(params, *args)`, in a parameterization; what is kept of the content; the mesh that the
+    rows are shared over, None for one device; the shapes of the parameters' leaves."""
 
     fn: Function | OnHost
     args: tuple
     kept: Kept | None
-    mesh: Mesh | None = None
-    shapes: tuple[tuple[int, ...], ...] = ()
+    parameterization: Parameterization
+    mesh: Mesh | None
+    shapes: tuple[tuple[int, ...], ...]
 
-    def first(self, image: Picture, config: TransferConfig) -> Encoded:
-        """What the optimizer starts from."""
-        params = encode(jnp.asarray(image), config.parameterization)
+    def params(self, image: Picture) -> Encoded:
+        """Return the parameters of an image."""
+        params = encode(jnp.asarray(image), self.parameterization)
         return spread(self.mesh, params) if self.mesh else params
 
     def minimizer(self, minimizer: Minimizer) -> Minimizer:
-        """The same minimizer, with its state shared out as the picture is."""
+        """Return the minimizer with its state shared out as the image is."""
         return placed(minimizer, self.mesh) if self.mesh else minimizer
 
-    def picture(self, params: Encoded) -> Picture:
-        """The picture, in [0, 1]."""
+    def image(self, params: Encoded) -> Picture:
+        """Return the image of parameters, clipped to [0, 1]."""
         params = gathered(params, self.shapes) if self.mesh else params
         return np.clip(np.asarray(shown(params, self.kept)), 0, 1)
 
 
-class Subject(NamedTuple):
-    """What a picture is made of: content and styles as the network sees them, and the masks of both."""
+class Evaluation(NamedTuple):
+    """How features, statistics and the objective of an image are computed; `problem` takes network, content, targets and
+    weights, and returns the function with its arguments."""
 
-    content: Picture
-    styles: list[Picture]
-    masks: Masks
-
-
-def engine_at(config: TransferConfig, subject: Subject, vgg: VGG, side: int, mesh: Mesh | None) -> Engine:
-    """The evaluation of the scale of that longest side."""
-    h, w = content_size(config, subject.content.shape, side)
-    if mesh and devices_at(config, h) > 1:
-        return _sharded(config, subject, vgg, side, mesh)
-    if is_tiled(config, vgg.network, h, w):
-        return _tiled(config, subject, vgg, side)
-    targets = targets_at(subject.content, subject.styles, vgg, config, side, subject.masks)
-    return Engine(objective, (vgg, targets, loss_weights(config, targets, h * w, vgg.unit())), targets.kept)
+    content: ContentTargets
+    style: StyleStatistics
+    problem: Callable[[VGG, Picture, Targets, Terms], tuple[Function | OnHost, tuple]]
+    mesh: Mesh | None
 
 
-def devices_at(config: TransferConfig, height: int) -> int:
-    """Among how many devices the rows of a scale are shared: all that the config says, or one where some would have none."""
-    devices = part("shard", config.shard) or 1
-    return devices if height >= devices * smallest_side(layers_of(config)) else 1
+def build_problem(
+    plan: Plan,
+    inputs: Inputs,
+    vgg: VGG,
+    scale: Scale,
+    mesh: Mesh | None,
+    content_at: Callable = content_at,
+    style_at: Callable = style_at,
+) -> Problem:
+    """Build the problem of one scale.
+
+    Args:
+        plan: of the run.
+        inputs: content and styles.
+        vgg: the network.
+        scale: one of the plan's.
+        mesh: the devices of a sharded run, else None.
+        content_at: computes the content targets; a sweep passes one that remembers.
+        style_at: the same of the style.
+
+    Returns:
+        The problem, with its targets and weights as arguments.
+    """
+    evaluation = evaluation_at(plan, vgg.network, scale, mesh)
+    features, kept = content_at(plan, inputs, vgg, scale, evaluation.content)
+    style, guides = style_at(plan, inputs, vgg, scale, evaluation.style)
+    targets = Targets(features, style, guides, kept, TOTAL_VARIATIONS[plan.config.tv])
+    weights = _weights(plan, targets, scale, vgg)
+    fn, args = evaluation.problem(vgg, inputs.content, targets, weights)
+    leaves = jax.tree.leaves(params_shape(plan, scale))
+    return Problem(fn, args, kept, plan.config.parameterization, evaluation.mesh, tuple(leaf.shape for leaf in leaves))
 
 
-def is_tiled(config: TransferConfig, network: str, height: int, width: int) -> bool:
-    """Whether a scale has more than one tile."""
-    tile = part("tile", config.tile)
-    return bool(tile) and window_size(height, width, tile, layers_of(config), network) != (height, width)
+def evaluation_at(plan: Plan, network: str, scale: Scale, mesh: Mesh | None) -> Evaluation:
+    """Choose the evaluation of a scale: one that is too small to be shared or cut is evaluated whole."""
+    tile, layers = plan.partition.tile, plan.layers
+    if mesh and shards_at(plan, scale) > 1:
+        return _sharded(mesh, plan, scale)
+    if tile and window_size(*scale.size, tile, layers, network) != scale.size:
+        return _tiled(scale, lambda image: windows(image.shape[0], image.shape[1], tile, layers, network))
+    return Evaluation(content_features, style_statistics, _whole, None)
 
 
-def parameters_at(config: TransferConfig, height: int, width: int) -> Any:
-    """The shapes of what the optimizer moves at a scale."""
-    image = jax.ShapeDtypeStruct((height, width, 3), np.float32)
-    return jax.eval_shape(lambda x: padded(encode(x, config.parameterization), devices_at(config, height)), image)
+def shards_at(plan: Plan, scale: Scale) -> int:
+    """Return the number of devices that share a scale: all of the plan, or one if some would have no row."""
+    shards = plan.partition.shards
+    return shards if scale.size[0] >= shards * smallest_side(plan.layers) else 1
 
 
-def _tiled(config: TransferConfig, subject: Subject, vgg: VGG, side: int) -> Engine:
-    def parts(image: Picture) -> list[Window]:
-        h, w = image.shape[:2]
-        return windows(h, w, part("tile", config.tile) or 0, layers_of(config), vgg.network)
+def params_shape(plan: Plan, scale: Scale) -> Any:
+    """Return the shapes of the parameters of a scale, without the rows that sharding adds."""
+    image = jax.ShapeDtypeStruct((*scale.size, 3), np.float32)
+    return jax.eval_shape(lambda x: encode(x, plan.config.parameterization), image)
 
-    def styled(vgg: VGG, image: Picture, guides: Any, statistic: Statistic) -> StyleTargets:
-        return tiled_styles(vgg, image, guides, statistic, parts(image))
 
-    (content, styles, masks), layers = subject, tuple(map(layer_name, config.content_layers))
-    h, w = content_size(config, content.shape, side)
-    style, guides = style_at(content.shape, styles, vgg, config, side, masks, styled)
-    kept, content = kept_at(content, masks, h, w), resize(content, h, w)
-    without = Targets({}, style, guides, variations=VARIATIONS[config.tv])
-    named = without._replace(content=dict.fromkeys(layers, jnp.zeros((0, 0, 0))))
-    weights = loss_weights(config, named, h * w, vgg.unit())
-    targets_in = functools.partial(_targets_in, vgg, content, without, layers)
-    return Engine(TILED, (vgg, targets_in, kept, weights, parts(content)), kept)
+def state_shape(plan: Plan, scale: Scale, minimizer: Minimizer) -> Any:
+    """Return the shapes of an optimizer's state at a scale."""
+    return jax.eval_shape(lambda x: minimizer.init(padded(x, shards_at(plan, scale))), params_shape(plan, scale))
+
+
+def _weights(plan: Plan, targets: Targets, scale: Scale, vgg: VGG) -> Terms:
+    config = plan.config
+    return loss_weights(
+        targets,
+        losses=config.losses,
+        alpha=config.content_weight,
+        beta=config.style_weight,
+        tv=config.tv_weight,
+        content_layers=plan.content_layers,
+        style_layers=plan.style_layers,
+        style_weights=config.style_weights,
+        pixels=scale.size[0] * scale.size[1],
+        unit=float(vgg.unit()),
+    )
+
+
+def _whole(vgg: VGG, content: Picture, targets: Targets, weights: Terms) -> tuple[Function, tuple]:
+    return objective, (vgg, targets, weights)
+
+
+def _tiled(scale: Scale, tiles: Callable[[Picture], list[Window]]) -> Evaluation:
+    def content(vgg: VGG, image: Picture, layers: tuple[str, ...]) -> Features:
+        """Return empty features: those of a whole image would take more memory than the image; see `_targets_in`."""
+        return dict.fromkeys(layers, jnp.zeros((0, 0, 0)))
+
+    def style(vgg: VGG, image: Picture, guides: Guides, statistic: Statistic) -> StyleTargets:
+        return tiled_styles(vgg, image, guides, statistic, tiles(image))
+
+    def problem(vgg: VGG, content: Picture, targets: Targets, weights: Terms) -> tuple[OnHost, tuple]:
+        layers, without = tuple(targets.content), targets._replace(content={}, kept=None)
+        content = resize(content, *scale.size)
+        targets_in = functools.partial(_targets_in, vgg, content, without, layers)
+        return TILED, (vgg, targets_in, targets.kept, weights, tiles(content))
+
+    return Evaluation(content, style, problem, None)
 
 
 def _targets_in(vgg: VGG, content: Picture, without: Targets, layers: tuple[str, ...], window: Window) -> Targets:
-    """P is computed where it is looked at: that of a whole picture would take more memory than the picture."""
-    return cut_targets(without, window)._replace(content=responses(vgg, cut(content, window), layers))
+    """Return the targets of a tile, with the features of its own part of the content."""
+    return cut_targets(without, window)._replace(content=content_features(vgg, cut(content, window), layers))
 
 
-def _sharded(config: TransferConfig, subject: Subject, vgg: VGG, side: int, mesh: Mesh) -> Engine:
-    content, styles, masks = subject
-    h, w = content_size(config, content.shape, side)
-    styled = functools.partial(sharded_styles, mesh)
-    style, guides = style_at(content.shape, styles, vgg, config, side, masks, styled)
-    kept, content = kept_at(content, masks, h, w), resize(content, h, w)
-    of_content, of_style = (tuple(map(layer_name, layers)) for layers in (config.content_layers, config.style_layers))
-    maps = sharded_content(mesh, vgg, content, of_content, of_style)
-    targets = Targets(maps, style, guides, kept, VARIATIONS[config.tv])
-    whole = jax.eval_shape(lambda x: encode(x, config.parameterization), content)
-    shapes = tuple(leaf.shape for leaf in jax.tree.leaves(whole))
-    weights = loss_weights(config, targets, h * w, vgg.unit())
-    return Engine(sharded_objective(mesh, shapes), (vgg, targets, weights), kept, mesh, shapes)
+def _sharded(mesh: Mesh, plan: Plan, scale: Scale) -> Evaluation:
+    def content(vgg: VGG, image: Picture, layers: tuple[str, ...]) -> Features:
+        return sharded_content(mesh, vgg, image, layers, tuple(plan.style_layers))
+
+    def problem(vgg: VGG, content: Picture, targets: Targets, weights: Terms) -> tuple[Function, tuple]:
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(params_shape(plan, scale)))
+        return sharded_objective(mesh, shapes), (vgg, targets, weights)
+
+    return Evaluation(content, functools.partial(sharded_styles, mesh), problem, mesh)

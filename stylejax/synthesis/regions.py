@@ -4,7 +4,7 @@ A mask is an array (h, w), 1 inside, 0 outside and between at a soft edge, of an
 At a layer it is pooled as the network pools: a position belongs to a region as far as what it stands for does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -30,10 +30,14 @@ class Masks(NamedTuple):
     keep: Any = None
 
 
-def read_masks(config: TransferConfig) -> Masks:
-    """The masks that a config names. Raises `InputError` for a file that is missing, no picture, or not grey."""
-    keep = read_mask(config.keep_mask) if config.keep_mask else None
-    return Masks([read_mask(p) for p in config.content_masks], [read_mask(p) for p in config.style_masks], keep)
+def read_masks(config: TransferConfig, read: Callable[[str], Mask] | None = None) -> Masks:
+    """Read the masks that a config names, each by `read`, which is `read_mask` by default.
+
+    Raises `InputError` for a file that is missing, not an image, or not gray.
+    """
+    read = read or read_mask
+    keep = read(config.keep_mask) if config.keep_mask else None
+    return Masks([read(p) for p in config.content_masks], [read(p) for p in config.style_masks], keep)
 
 
 def read_mask(path: str) -> Mask:
@@ -146,4 +150,4 @@ def _mask(mask: Any, what: str, picture: tuple[int, ...], role: str) -> Mask:
         raise InputError(
             f"{what} is {w}×{h} pixels, and its {role} {width}×{height}: give a mask of the same aspect ratio, of any size"
         )
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)

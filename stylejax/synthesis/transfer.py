@@ -1,32 +1,32 @@
 """Style transfer: the content of one image with the style of others, from coarse to fine."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from stylejax.config import TransferConfig, part, with_options
+from stylejax.config import TransferConfig, with_options
 from stylejax.errors import InputError
 from stylejax.images import color
 from stylejax.images.resize import Picture, resize
 from stylejax.losses.objective import Terms, shown
-from stylejax.models.architecture import Parameters
-from stylejax.models.normalize import check_scale, scaled
 from stylejax.models.pretrained import resolve
-from stylejax.models.vgg import VGG, build_vgg
-from stylejax.optimizers.adam import adam
+from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Info, Minimizer
-from stylejax.optimizers.lbfgs import lbfgs, lbfgs_zoom
-from stylejax.optimizers.minimize import Run, minimize
+from stylejax.optimizers.minimize import Run, Solution, minimize
 from stylejax.parameterization import Encoded, decode
 from stylejax.presets import preset
-from stylejax.synthesis.problem import Engine, Subject, engine_at
-from stylejax.synthesis.regions import Masks, check_masks, read_masks
-from stylejax.synthesis.targets import content_size, first_image, kept_at, scales_of, work_of
-from stylejax.synthesis.validation import check_image, check_run
+from stylejax.synthesis.factories import check_scale, minimizer_of, vgg_of
+from stylejax.synthesis.initialization import first_image
+from stylejax.synthesis.problem import Problem, build_problem
+from stylejax.synthesis.regions import Masks, read_masks
+from stylejax.synthesis.schedule import Scale, step_costs
+from stylejax.synthesis.targets import Inputs, kept_at
+from stylejax.synthesis.validation import Plan, check_image, make_plan
 
 
 class Step(NamedTuple):
@@ -68,6 +68,17 @@ class Result(NamedTuple):
 Callback = Callable[[Step], bool | None]
 
 
+class Job(NamedTuple):
+    """A run as the loop over scales takes it: its plan, what builds the problem of a scale, and the first image of a size."""
+
+    plan: Plan
+    build: Callable[[Scale], Problem]
+    first: Callable[[tuple[int, int]], Picture]
+
+
+Solve: TypeAlias = Callable[[int, list[Problem], Minimizer, Iterator[Encoded]], list[Solution]]
+
+
 def transfer(
     content: ArrayLike,
     style: ArrayLike | Sequence[ArrayLike] = (),
@@ -81,16 +92,26 @@ def transfer(
     mesh: Mesh | None = None,
     **options: Any,
 ) -> Result:
-    """A picture with the content of `content` and the style of `style`; of several styles, their mean; of none, if
-    `style_weight` is 0.
+    """Return an image with the content of `content` and the style of `style`.
 
-    Images are arrays (h, w, 3) in [0, 1] of any sizes. `options` are the fields of `TransferConfig`, by the names and with
-    the defaults of the command line; `preset` names the ones to start from. `vgg` takes the place of `weights` and `pooling`,
-    and `masks` of the files of `content_masks`, `style_masks` and `keep_mask`.
-    `callback` sees each step and ends the run, with the best image so far, by returning True. `keep` sees where the run
-    stands after each step; what it copies of it goes on from there as `resume`, with the same images and options. `mesh` has
-    the devices of `shard` along an axis "rows": jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,)).
-    Raises `InputError` for input that can not work, before the work.
+    Args:
+        content: image (h, w, 3) in [0, 1], of any size.
+        style: one such image, or several for their mean; none if `style_weight` is 0.
+        masks: take the place of the files of `content_masks`, `style_masks` and `keep_mask`.
+        vgg: takes the place of `weights` and `pooling`.
+        config: the settings to start from; the defaults of the command line without one.
+        callback: sees each step, and ends the run with the best image so far by returning True.
+        keep: sees the state of the run after each step; a copy of it can be given as `resume`.
+        resume: a checkpoint to go on from, with the same images and settings.
+        mesh: the devices of `shard` along an axis "rows":
+            jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,)).
+        options: fields of `TransferConfig`, or `preset`, the name of the ones to start from.
+
+    Returns:
+        The image, its losses and what they took.
+
+    Raises:
+        InputError: the run cannot work; raised before the work.
     """
     config = with_options(config or preset(options.pop("preset", "default")), options)
     given = [style] if isinstance(style, str) or not isinstance(style, Sequence) else style
@@ -98,109 +119,108 @@ def transfer(
     content = check_image(content, "content")
     if vgg is None:
         vgg = vgg_of(config, resolve(config.weights, config.seed)[0])
-    elif config.losses != "caffe" and not vgg.normalized:
+    _check_network(config, vgg)
+    masks = read_masks(config) if masks is None else masks
+    plan = make_plan(config, vgg.network, content.shape, [s.shape for s in styles], masks)
+    return run_plan(plan, content, styles, vgg, callback=callback, keep=keep, resume=resume, mesh=mesh)
+
+
+def run_plan(
+    plan: Plan,
+    content: Picture,
+    styles: list[Picture],
+    vgg: VGG,
+    *,
+    callback: Callback | None,
+    keep: Callable[[Checkpoint], None] | None,
+    resume: Checkpoint | None,
+    mesh: Mesh | None,
+) -> Result:
+    """Run a plan on the images that it was made for, as `transfer` does."""
+    shards = plan.partition.shards
+    if shards > 1 and (mesh is None or mesh.size != shards):
+        raise InputError(f"--shard {shards} needs a mesh of {shards} devices; give transfer one, as its text says")
+    inputs = Inputs(*color.before(plan.config.colour, content, styles))
+    job = Job(
+        plan,
+        functools.partial(build_problem, plan, inputs, vgg, mesh=mesh),
+        functools.partial(first_image, plan.config, *inputs),
+    )
+    watch = _Watch(plan.schedule, callback, keep, resume)
+
+    def solve(index: int, problems: list[Problem], minimizer: Minimizer, starts: Iterator[Encoded]) -> list[Solution]:
+        (problem,), steps, resumed = problems, plan.schedule[index].steps, watch.enter(index)
+        how = {"callback": watch, "resume": resumed, "keep": watch.keep}
+        # Nothing here holds the first image during the run.
+        return [minimize(problem.fn, minimizer, None if resumed else next(starts), problem.args, steps, **how)]
+
+    first = resume.scale if resume else 0
+    (image,), passed = coarse_to_fine([job], solve, lambda: watch.stopped, first)
+    loss, terms = passed[-1][0].value, passed[-1][0].aux
+    return Result(finished(plan, content, image), loss, terms, watch.step, watch.evaluations, watch.stopped)
+
+
+def coarse_to_fine(
+    jobs: Sequence[Job], solve: Solve, stopped: Callable[[], bool], first: int
+) -> tuple[list[Picture], list[list[Solution]]]:
+    """Run all scales: each starts from the images of the scale before, enlarged, with the memory of the optimizer empty.
+
+    Measurements of other ways are in docs/design.md.
+
+    Args:
+        jobs: runs of one schedule, but for the sizes of the styles.
+        solve: minimizes the problems of the scale with that index, each from its start.
+        stopped: whether to end after this scale.
+        first: index of the scale to begin with.
+
+    Returns:
+        The last image of each job, and by scale the solution of each job, without its parameters.
+    """
+    images: list[Any] = [None] * len(jobs)
+    passed = []
+    for index in range(first, len(jobs[0].plan.schedule)):
+        problems = [job.build(job.plan.schedule[index]) for job in jobs]
+        plan = jobs[0].plan
+        minimizer = problems[0].minimizer(minimizer_of(plan.config, plan.schedule[index].steps))
+        solutions = solve(index, problems, minimizer, _starts(jobs, problems, index, images))
+        images = [problem.image(one.params) for problem, one in zip(problems, solutions, strict=True)]
+        passed.append([one._replace(params=None) for one in solutions])
+        if stopped():
+            break
+    return images, passed
+
+
+def _starts(jobs: Sequence[Job], problems: list[Problem], index: int, images: list[Any]) -> Iterator[Encoded]:
+    """Yield the first parameters of each job, and let go of its image: a second copy of a large image is too much."""
+    for job, problem in zip(jobs, problems, strict=True):
+        size, image = job.plan.schedule[index].size, images.pop(0)
+        image = job.first(size) if image is None else resize(image, *size)
+        yield problem.params(image)
+
+
+def picture_of(plan: Plan, content: Picture, checkpoint: Checkpoint) -> Picture:
+    """Return the image of a checkpoint, in the size of the result."""
+    encoded = minimizer_of(plan.config, 1).result(checkpoint.run.state)
+    seen, _ = color.before(plan.config.colour, content, [])
+    kept = kept_at(seen, plan.masks, *jax.eval_shape(decode, encoded).shape[:2])
+    return finished(plan, content, np.asarray(shown(encoded, kept)))
+
+
+def finished(plan: Plan, content: Picture, image: Picture) -> Picture:
+    """Return an image in the size of the result, with the colors that it gets at the end."""
+    image = resize(image.clip(0, 1), *plan.schedule[-1].size).clip(0, 1)
+    if not color.is_after(plan.config.colour):
+        return image
+    return color.after(plan.config.colour, image, resize(content, *image.shape[:2])).clip(0, 1)
+
+
+def _check_network(config: TransferConfig, vgg: VGG) -> None:
+    check_scale(config, vgg.normalized)
+    if config.losses != "caffe" and not vgg.normalized:
         raise InputError(
             f"vgg must be a normalized network for --losses {config.losses}, got one as published; build it of "
             "stylejax.normalized(parameters)"
         )
-    check_scale(config.losses, vgg.normalized)
-    masks = read_masks(config) if masks is None else masks
-    shapes = [s.shape for s in styles]
-    config = check_run(config, vgg.network, content.shape, shapes, masks)
-    devices = part("shard", config.shard) or 1
-    if devices > 1 and (mesh is None or mesh.size != devices):
-        raise InputError(f"--shard {devices} needs a mesh of {devices} devices; give transfer one, as its text says")
-    masks = check_masks(masks, config, content.shape, shapes)
-    subject = Subject(*color.before(config.colour, content, styles), masks)
-    watch = _Watch(scales_of(config, content.shape, shapes), callback, keep, resume)
-    result = _coarse_to_fine(subject, vgg, config, mesh, watch)
-    return result._replace(image=_finished(config, content, result.image))
-
-
-def vgg_of(config: TransferConfig, parameters: Parameters) -> VGG:
-    """Build the network of a config, in the scale that its losses need. Raises `InputError` if that cannot be had."""
-    return build_vgg(scaled(parameters, config.losses), **network_options(config))
-
-
-def network_options(config: TransferConfig) -> dict[str, Any]:
-    """What of a config decides the network, as `build_vgg` takes it."""
-    return {name: getattr(config, name) for name in ("pooling", "padding", "remat", "precision")}
-
-
-def minimizer_of(config: TransferConfig, steps: int) -> Minimizer:
-    """The optimizer of a config, with no more memory than `steps` can fill."""
-    history = min(config.history, steps)
-    match config.optimizer:
-        case "lbfgs":
-            return lbfgs(history)
-        case "lbfgs-zoom":
-            return lbfgs_zoom(history)
-        case _:
-            return adam(config.learning_rate, config.average)
-
-
-def picture_of(config: TransferConfig, content: Picture, masks: Masks, checkpoint: Checkpoint) -> Picture:
-    """The picture as far as it is, in the size of the result."""
-    encoded = minimizer_of(config, 1).result(checkpoint.run.state)
-    seen, _ = color.before(config.colour, content, [])
-    kept = kept_at(seen, masks, *jax.eval_shape(decode, encoded).shape[:2])
-    return _finished(config, content, np.asarray(shown(encoded, kept)))
-
-
-def _finished(config: TransferConfig, content: Picture, image: Picture) -> Picture:
-    """In the size of the result, with the colours that it gets at the end."""
-    image = resize(image.clip(0, 1), *content_size(config, content.shape, config.size)).clip(0, 1)
-    if not color.is_after(config.colour):
-        return image
-    return color.after(config.colour, image, resize(content, *image.shape[:2])).clip(0, 1)
-
-
-def _coarse_to_fine(subject: Subject, vgg: VGG, config: TransferConfig, mesh: Mesh | None, watch: "_Watch") -> Result:
-    """Each scale starts from the picture of the one before, with the memory of the optimizer empty. Enlarged with the picture,
-    from 128 to 256 pixels, it was in the way: 5, 20 and 80 steps later the loss was 42, 7.7 and 1.18 against 7.1, 1.7 and 1.13.
-
-    Content and style weigh the same at all scales, and the style grows with the picture. At 512 pixels, where that left a
-    loss of 0.645, α of 0.1 and 0.3 at the coarse scales left 0.669, of 5 and 2 0.643 with fewer large shapes; a style of
-    twice or of half the size at the first, 0.655 and 0.651. At 1024 pixels (Golden Gate by Munch) it left 0.706, and the
-    four others 0.763, 0.677, 0.733 and 0.718: the larger α kept a far tower. But it cost a night of van Gogh its swirl and
-    two stars, with a loss of 0.486 against 0.484. All were looked at, and none was the finer picture throughout.
-    """
-    image, solution = None, None
-    for index, (side, steps) in enumerate(watch.schedule):
-        if index < watch.scale:
-            continue
-        h, w = content_size(config, subject.content.shape, side)
-        watch.enter(index, (h, w))
-        engine = engine_at(config, subject, vgg, side, mesh)
-        minimizer = engine.minimizer(minimizer_of(config, steps))
-
-        # Whoever holds a large picture once more than needed misses it: the minimizer alone has the first one.
-        start = [] if watch.resumed else [_start(config, subject, engine, (h, w), image)]
-        image = None
-        solution = minimize(
-            engine.fn,
-            minimizer,
-            start.pop() if start else None,
-            engine.args,
-            steps,
-            watch,
-            resume=watch.resumed,
-            keep=watch.keep,
-        )
-        image = engine.picture(solution.params)
-        solution = solution._replace(params=None, state=None)
-        if watch.stopped:
-            break
-    assert image is not None and solution is not None
-    return Result(image, solution.value, solution.aux, watch.step, watch.evaluations, watch.stopped)
-
-
-def _start(
-    config: TransferConfig, subject: Subject, engine: Engine, size: tuple[int, int], before: Picture | None
-) -> Encoded:
-    """What a scale starts from: the picture of the scale before it, enlarged."""
-    image = first_image(config, subject.content, subject.styles, *size) if before is None else resize(before, *size)
-    return engine.first(image, config)
 
 
 class _Watch:
@@ -208,31 +228,28 @@ class _Watch:
 
     def __init__(
         self,
-        schedule: Sequence[tuple[int, int]],
+        schedule: Sequence[Scale],
         callback: Callback | None,
         keeper: Callable[[Checkpoint], None] | None,
         resume: Checkpoint | None,
     ):
-        self.schedule, self.work = schedule, work_of(schedule)
+        self.schedule, self.costs = schedule, step_costs(schedule)
         self.callback, self.keeper, self.resume = callback, keeper, resume
-        self.scale, self.step, self.evaluations = (
-            (resume.scale, resume.steps, resume.evaluations) if resume else (0, 0, 0)
-        )
-        self.stopped, self.size = False, (0, 0)
-        self.resumed: Run | None = None
+        self.step, self.evaluations = (resume.steps, resume.evaluations) if resume else (0, 0)
+        self.scale, self.stopped = 0, False
 
-    def enter(self, scale: int, size: tuple[int, int]) -> None:
-        """At a new scale, and at the first after a resumption where the optimizer stood in it."""
-        self.resumed, self.resume = (self.resume.run if self.resume else None), None
-        self.scale, self.size = scale, size
+    def enter(self, scale: int) -> Run | None:
+        """Begin a scale; return where the optimizer stood in it, at the first one after a resumption."""
+        self.scale, resume, self.resume = scale, self.resume, None
+        return resume.run if resume else None
 
     def __call__(self, info: Info) -> bool:
         self.step += 1
         self.evaluations += int(info.evaluations)
         terms = jax.tree.map(float, info.aux)
         taken = bool(info.accepted), bool(info.restarted)
-        place = self.step, len(self.work), float(self.work[: self.step].sum() / self.work.sum())
-        now = Step(*place, self.size, self.evaluations, float(info.value), terms, *taken)
+        place = self.step, len(self.costs), float(self.costs[: self.step].sum() / self.costs.sum())
+        now = Step(*place, self.schedule[self.scale].size, self.evaluations, float(info.value), terms, *taken)
         self.stopped = bool(self.callback and self.callback(now)) or self.stopped
         return self.stopped
 
