@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 from PIL import Image as Pillow
 
+from stylejax.cli.main import main
+from stylejax.cli.run import options_of
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images import color as colours
 from stylejax.images.io import read_image
 from stylejax.models.architecture import Parameters, random_parameters
 from stylejax.models.vgg import VGG
+from stylejax.models.weights_file import save_parameters
 from stylejax.optimizers.base import OnHost
 from stylejax.partitioning.sharded import gathered
 from stylejax.sweeps.grid import Row
@@ -136,6 +139,16 @@ def check_resumed(values: dict[str, Any], styles: tuple[str, ...], at: int) -> N
     check_same(single(config, paths, vgg, resume=checkpoint._replace(run=run)), expected)
 
 
+def check_verified(values: dict[str, Any], styles: tuple[str, ...]) -> None:
+    """By the command line, from the manifest in the picture."""
+    config, paths, _ = run_of(values, styles)
+    weights, out = FOLDER / f"{config.losses}.h5", FOLDER / "out.png"
+    save_parameters(weights, parameters_for(config))
+    words = options_of(dataclasses.replace(config, weights=str(weights)))
+    assert main(["transfer", *map(str, paths), "-o", str(out), *words]) == 0
+    assert main(["verify", str(out)]) == 0
+
+
 def evaluated(plan: Plan, inputs: Inputs, vgg: VGG, mesh: Mesh | None) -> tuple[Any, list[Any]]:
     """Value and gradient of the last scale at an image that is neither content nor style."""
     problem = build_problem(plan, inputs, vgg, plan.schedule[-1], mesh)
@@ -187,6 +200,12 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(values: dict[str, An
 
 
 @given(VALUES, STYLES)
+@few(2)
+def test_a_run_is_verified_from_its_picture(values: dict[str, Any], styles: tuple[str, ...]):
+    check_verified(values, styles)
+
+
+@given(VALUES, STYLES)
 @few(3)
 def test_tiles_and_shards_are_the_whole(values: dict[str, Any], styles: tuple[str, ...]):
     check_parts(values, styles)
@@ -198,4 +217,5 @@ def test_tiles_and_shards_are_the_whole(values: dict[str, Any], styles: tuple[st
 def test_many_whole_configs(values: dict[str, Any], styles: tuple[str, ...], at: int):
     check_row(values, styles)
     check_resumed(values, styles, at)
+    check_verified(values, styles)
     check_parts(values, styles)

@@ -1,15 +1,13 @@
-"""Many pictures on one HTML page that needs no other file, with titles, labels and a table."""
+"""Many images on one HTML page that needs no other file, with titles, labels and a table."""
 
 import base64
-import html
 import io
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from string import Template
 from typing import Any
 
+import jinja2
 from PIL import Image as Pillow
 
 from stylejax.images.io import levels
@@ -36,39 +34,19 @@ def html_page(
 
 def panels_page(title: str, caption: str, panels: Sequence[Panel], table: Sequence[Mapping[str, Any]] = ()) -> str:
     """`html_page` of several grids, one below the other, each under its heading."""
-    page = Template(resources.files("stylejax.sweeps").joinpath("report.html").read_text("utf-8"))
-    return page.substitute(
-        title=html.escape(title),
-        caption=html.escape(caption),
-        panels="\n".join(map(_panel, panels)),
-        table=_table(table),
+    for panel in panels:
+        check_grid(panel.pictures, panel.rows, panel.columns, panel.labels)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("stylejax.sweeps", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-
-
-def _panel(panel: Panel) -> str:
-    pictures, rows, columns, labels, heading = panel
-    check_grid(pictures, rows, columns, labels)
-    heads = [f'<div class="column">{html.escape(text)}</div>' for text in columns]
-    cells = ["<div></div>", *heads] if heads else []
-    for i, line in enumerate(pictures):
-        cells.append(f'<div class="row">{html.escape(rows[i])}</div>')
-        for j, picture in enumerate(line):
-            above, below = columns[j] if columns else "", labels[i][j] if labels else ""
-            name = ", ".join(filter(None, (heading, rows[i], above, below)))
-            cells.append(_figure(picture, name, below, cell_size(pictures)))
-    grid = f"--count: {len(pictures[0])}; --wide: {cell_size(pictures)[1]}px"
-    above = f"<h2>{html.escape(heading)}</h2>\n" if heading else ""
-    return f'{above}<div class="wide"><div class="grid" style="{grid}">\n' + "\n".join(cells) + "\n</div></div>"
-
-
-def _figure(picture: Picture | None, name: str, label: str, cell: tuple[int, int]) -> str:
-    if picture is None:
-        return "<div></div>"
-    h, w = picture.shape[:2]
-    small = ' class="small"' if 2 * max(h / cell[0], w / cell[1]) <= 1 else ""
-    image = f'<img{small} width="{w}" height="{h}" alt="{html.escape(name)}" src="{_data_uri(picture)}">'
-    below = f"<figcaption>{html.escape(label)}</figcaption>" if label else ""
-    return f'<figure><button type="button">{image}</button>{below}</figure>'
+    environment.globals |= {"cell_size": cell_size, "data_uri": _data_uri, "number": _number}
+    names = list(dict.fromkeys(name for row in table for name in row))
+    page = environment.get_template("report.html")
+    return page.render(title=title, caption=caption, panels=panels, table=table, names=names)
 
 
 def _data_uri(picture: Picture) -> str:
@@ -77,19 +55,9 @@ def _data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    heads = "".join(f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in names)
-    body = "\n".join(f"<tr>{''.join(_cell(row.get(name)) for name in names)}</tr>" for row in rows)
-    return f'<div class="wide"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-
-
-def _cell(value: Any) -> str:
-    """A number is shown with four digits, and sorted with all of them."""
+def _number(value: Any) -> tuple[str, str] | None:
+    """Return a number with four digits, to be shown, and with all, to be sorted by (empty if not finite); None for others."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        return f"<td>{html.escape('' if value is None else str(value))}</td>"
-    text = str(value) if isinstance(value, numbers.Integral) else f"{value:.4g}"
-    key = f' data-value="{float(value)!r}"' if math.isfinite(value) else ""
-    return f'<td class="number"{key}>{text}</td>'
+        return None
+    shown = str(value) if isinstance(value, numbers.Integral) else f"{value:.4g}"
+    return shown, repr(float(value)) if math.isfinite(value) else ""
