@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_every_picture_says_how_it_was_made(made, folder: Path, suffix: str):
     assert lying.recipe.config.seed == 7 and lying.recipe.content.name == "c.png"
     assert lying.outcome.seconds and (lying.outcome.width, lying.outcome.height) == (32, 27)
     if suffix != ".bmp":
-        assert decode(read_text(out) or "", "out") == lying._replace(outcome=lying.outcome._replace(seconds=None))
+        assert decode(read_text(out) or "", "out") == replace(lying, outcome=replace(lying.outcome, seconds=None))
     for path in (folder, Path.home(), Path(sys.prefix)):
         for file in (out, folder / "out.json"):
             assert str(path).encode() not in file.read_bytes()

@@ -189,7 +189,7 @@ def _compare(picture: Path, pixels: Any, image: "Picture", alpha: "Alpha | None"
         again = Path(folder) / f"repeat{picture.suffix}"
         write_image(again, image, alpha=alpha, bits=bits)
         repeated = levels(read_picture(again, flatten=False)[0], bits)
-    changed = differences(manifest.recipe.environment, environment())
+    changed = differences(dict(manifest.recipe.environment), environment())
     here = f"here {', '.join(changed)}" if changed else "nothing that the manifest records is different here"
     proven = pixels_hash(levels(image, bits)) == manifest.outcome.sha256
     apart = difference(pixels, repeated) if repeated.shape == pixels.shape else None

@@ -9,25 +9,25 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, Literal, cast
 
 import jax
 import numpy as np
 
-from stylejax.config import TransferConfig, files_of
 from stylejax.errors import InputError, brief
 from stylejax.files import replace_atomically
 from stylejax.losses.objective import Terms
 from stylejax.optimizers.minimize import Progress, Run
 from stylejax.runs import schema
-from stylejax.runs.provenance import InputPaths, Recipe, recipe_check
+from stylejax.runs.manifest import LossesByLayer
+from stylejax.runs.provenance import InputPaths, Recipe
+from stylejax.runs.schema import Count
 from stylejax.synthesis.factories import minimizer_of
 from stylejax.synthesis.problem import state_shape
 from stylejax.synthesis.transfer import Checkpoint
 from stylejax.synthesis.validation import Plan
-
-FORMAT = "stylejax run 1"
 
 SUFFIX = ".run"
 """Behind the name of the picture."""
@@ -39,22 +39,23 @@ MAX_HEADER = 2**20
 """No description of a run is larger."""
 
 
-class Position(NamedTuple):
+@dataclass(frozen=True)
+class Position:
     """What a run is made of, and where it stood: `places` are seen from the folder of the run file, so that all can be moved
     together; `value` and `terms` are the least loss at the scale, None before there was a
     finite one."""
 
-    format: str
+    format: Literal["stylejax run 1"]
     recipe: Recipe
     places: InputPaths
     seconds: float
-    scale: int
-    steps: int
-    evaluations: int
-    steps_in_scale: int
-    evaluations_in_scale: int
+    scale: Count
+    steps: Count
+    evaluations: Count
+    steps_in_scale: Count
+    evaluations_in_scale: Count
     value: float | None
-    terms: Terms | None
+    terms: LossesByLayer | None
 
 
 def write_run(path: Path, recipe: Recipe, places: InputPaths, seconds: float, checkpoint: Checkpoint) -> None:
@@ -62,7 +63,7 @@ def write_run(path: Path, recipe: Recipe, places: InputPaths, seconds: float, ch
     scale, run, steps, evaluations = checkpoint
     value, terms, in_scale, steps_in_scale = run.progress
     counts = (scale, steps, evaluations, steps_in_scale, in_scale)
-    position = Position(FORMAT, recipe, places, round(seconds, 3), *counts, value, terms)
+    position = Position("stylejax run 1", recipe, places, round(seconds, 3), *counts, value, terms)
     text = np.frombuffer(json.dumps(schema.plain(position)).encode(), np.uint8)
     leaves = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(run.state))}
 
@@ -75,7 +76,7 @@ def write_run(path: Path, recipe: Recipe, places: InputPaths, seconds: float, ch
 def read_position(path: Path) -> Position:
     """Raises `InputError` for a file that is not one of ours."""
     with _opened(path) as archive:
-        return _position()(schema.parse(bytes(_array(archive, "run", MAX_HEADER)).decode()), "")
+        return schema.convert(schema.parse(bytes(_array(archive, "run", MAX_HEADER)).decode()), Position)
 
 
 def read_checkpoint(path: Path, plan: Plan) -> Checkpoint:
@@ -90,32 +91,10 @@ def read_checkpoint(path: Path, plan: Plan) -> Checkpoint:
             if leaf.shape != like.shape or leaf.dtype != like.dtype:
                 raise ValueError("an array of another shape")
         value = float("inf") if position.value is None else position.value
-        progress = Progress(value, position.terms, position.evaluations_in_scale, position.steps_in_scale)
+        terms = Terms(**cast(dict[str, Any], position.terms)) if position.terms else None
+        progress = Progress(value, terms, position.evaluations_in_scale, position.steps_in_scale)
         run = Run(jax.tree.unflatten(tree, leaves), progress)
         return Checkpoint(position.scale, run, position.steps, position.evaluations)
-
-
-def _position() -> schema.Check:
-    names, by_layer = schema.text(4096), schema.table(schema.optional(schema.number), 10_000)
-    terms = schema.record(Terms, content=by_layer, style=by_layer, tv=schema.number)
-    places = schema.record(
-        InputPaths,
-        content=names,
-        styles=schema.many(names, 10_000),
-        files=schema.record(dict, **{name: schema.many(names) for name in files_of(TransferConfig())}),
-        weights=names,
-    )
-    counts = ("scale", "steps", "evaluations", "steps_in_scale", "evaluations_in_scale")
-    return schema.record(
-        Position,
-        format=schema.one_of(FORMAT),
-        recipe=recipe_check(),
-        places=places,
-        seconds=schema.number,
-        **dict.fromkeys(counts, schema.whole()),
-        value=schema.optional(schema.number),
-        terms=schema.optional(terms),
-    )
 
 
 @contextlib.contextmanager

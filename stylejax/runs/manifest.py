@@ -4,39 +4,52 @@ It says what is needed to make the picture again, and how to know that it is the
 hashes, but no folder of the user's machine. A picture comes from anywhere, so what is read from one is checked field by field.
 """
 
-import functools
 import hashlib
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, TypedDict
+
+from msgspec import Meta
 
 from stylejax.errors import InputError
 from stylejax.files import write_atomically
 from stylejax.images.io import Pixels, levels
 from stylejax.images.metadata import LARGEST, read_text
 from stylejax.runs import schema
-from stylejax.runs.provenance import Recipe, recipe_check, sha256_check
+from stylejax.runs.provenance import Recipe
+from stylejax.runs.schema import ByLayer, Count, Sha256
 from stylejax.synthesis.transfer import Result
 
 FORMAT = "stylejax-manifest 1"
 
 
-class Outcome(NamedTuple):
+class LossesByLayer(TypedDict):
+    """Losses before their weights; None if not finite."""
+
+    content: ByLayer
+    style: ByLayer
+    tv: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
     """What came out: losses by layer before their weights, what it took, and SHA-256 of the pixels, rows of RGB in 8 bits, or
     in 16 of which the lower come first."""
 
     loss: float | None
-    losses: dict[str, Any]
-    steps: int
-    evaluations: int
+    losses: LossesByLayer
+    steps: Count
+    evaluations: Count
     stopped: bool
     seconds: float | None
-    width: int
-    height: int
-    sha256: str
+    width: Annotated[int, Meta(ge=1, le=10**9)]
+    height: Annotated[int, Meta(ge=1, le=10**9)]
+    sha256: Sha256
 
 
-class Manifest(NamedTuple):
+@dataclass(frozen=True)
+class Manifest:
     """What was run, and its proof."""
 
     recipe: Recipe
@@ -60,7 +73,7 @@ def pixels_hash(pixels: Pixels) -> str:
 def embedded(manifest: Manifest) -> str:
     """The text for the picture itself, in ASCII. The seconds are left to the file beside it: the same run on the same machine
     gives the same picture, byte for byte."""
-    return encode(manifest._replace(outcome=manifest.outcome._replace(seconds=None)))
+    return encode(replace(manifest, outcome=replace(manifest.outcome, seconds=None)))
 
 
 def encode(manifest: Manifest, indent: int | None = None) -> str:
@@ -76,7 +89,7 @@ def decode(text: str, name: str) -> Manifest:
         value = schema.parse(text)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise InputError(f"it does not say that its format is {FORMAT!r}")
-        return _manifest()({key: v for key, v in value.items() if key != "format"}, "")
+        return schema.convert({key: v for key, v in value.items() if key != "format"}, Manifest)
     except InputError as error:
         raise InputError(f"the manifest of {name} can not be used: {error}") from None
 
@@ -128,21 +141,3 @@ def _read_beside(path: Path) -> str:
             return file.read(LARGEST + 1).decode("utf-8", "replace")
     except OSError as error:
         raise InputError(f"{path} can not be read: {error.strerror}") from None
-
-
-@functools.cache
-def _manifest() -> schema.Check:
-    by_layer = schema.table(schema.optional(schema.number), 10_000)
-    came_out = schema.record(
-        Outcome,
-        loss=schema.optional(schema.number),
-        losses=schema.record(dict, content=by_layer, style=by_layer, tv=schema.optional(schema.number)),
-        steps=schema.whole(),
-        evaluations=schema.whole(),
-        stopped=schema.truth,
-        seconds=schema.optional(schema.number),
-        width=schema.whole(1, 10**9),
-        height=schema.whole(1, 10**9),
-        sha256=sha256_check,
-    )
-    return schema.record(Manifest, recipe=recipe_check(), outcome=came_out)

@@ -1,42 +1,47 @@
 """What a run is made of: its config, and its files and its network by their hashes."""
 
 import dataclasses
-import functools
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict, cast
+
+from msgspec import Meta
 
 from stylejax.config import TransferConfig, files_of, with_files
 from stylejax.errors import InputError
 from stylejax.models.architecture import Parameters
 from stylejax.models.download import DOWNLOADS
 from stylejax.models.weights_file import parameters_hash
-from stylejax.runs import schema
 from stylejax.runs.environment import environment
+from stylejax.runs.schema import FileName, Line, Sha256
 
 NETWORKS = ("auto", "random", *DOWNLOADS)
 """What `weights` may be but the name of a file."""
 
 
-class File(NamedTuple):
+@dataclass(frozen=True)
+class File:
     """A file by its name, without its folder; without a hash if it could be read only once, as a pipe."""
 
-    name: str
-    sha256: str | None
+    name: FileName
+    sha256: Sha256 | None
 
 
-class Network(NamedTuple):
-    """The numbers of a network by their hash, where they came from, and the name of their file if one was given."""
+@dataclass(frozen=True)
+class Network:
+    """The weights of a network by their hash, their origin, and the name of their file if one was given."""
 
-    network: str
-    source: str
-    sha256: str
-    file: str | None
+    network: Literal["vgg19", "vgg16"]
+    source: Line
+    sha256: Sha256
+    file: FileName | None
 
 
-class InputPaths(NamedTuple):
+@dataclass(frozen=True)
+class InputPaths:
     """Paths of a run's inputs; empty for an input that is to be found by its name. `files` are those of `Recipe.files`, and
     `weights` may be a name that is no file."""
 
@@ -46,16 +51,49 @@ class InputPaths(NamedTuple):
     weights: str
 
 
-class Recipe(NamedTuple):
-    """What a run is made of. `files` are the pictures that the config names, by its fields; there, and in `weights`, the names
-    of files alone are left."""
+Known: TypeAlias = Annotated[dict[Line, int | Line], Meta(max_length=100)]
+
+
+class Environment(TypedDict):
+    """As `stylejax.runs.environment.environment` tells it."""
+
+    versions: Known
+    device: Known
+    machine: Known
+    xla_flags: Line
+    precision: Line
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run is made of. `files` are the images that the config names, by its fields; there, and in `weights`, the names of
+    files alone are left. Raises `InputError` unless a name of a file and its entry are there together."""
 
     config: TransferConfig
     content: File
     styles: tuple[File, ...]
     files: dict[str, tuple[File, ...]]
     weights: Network
-    environment: dict[str, Any]
+    environment: Environment
+
+    def __post_init__(self) -> None:
+        named = files_of(self.config)
+        for name in self.files:
+            if name not in named:
+                raise InputError(f"recipe.files has {name[:60]!r}, which this version of stylejax does not know")
+        for name, paths in named.items():
+            if name not in self.files:
+                raise InputError(f"recipe.files.{name} is missing")
+            if len(paths) > len(self.files[name]):
+                value = getattr(self.config, name)
+                raise InputError(
+                    f"recipe.config.{name} is {value!r}, and recipe.files does not say which files that is"
+                )
+        weights = self.config.weights
+        if self.weights.file is None and weights not in NETWORKS:
+            raise InputError(
+                f"recipe.config.weights is {weights!r}, and recipe.weights does not say which file that is"
+            )
 
 
 def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parameters: Parameters) -> Recipe:
@@ -68,14 +106,21 @@ def recipe_with(content: Path, styles: Sequence[Path], config: TransferConfig, n
     files = {name: tuple(file_of(Path(path)) for path in paths) for name, paths in files_of(config).items()}
     named = with_files(config, {name: [file.name for file in known] for name, known in files.items()})
     named = dataclasses.replace(named, weights=network.file or config.weights)
-    return Recipe(named, file_of(content), tuple(file_of(path) for path in styles), files, network, environment())
+    return Recipe(
+        named,
+        file_of(content),
+        tuple(file_of(path) for path in styles),
+        files,
+        network,
+        cast(Environment, environment()),
+    )
 
 
 def network_of(weights: str, parameters: Parameters) -> Network:
     """The numbers that `weights` was resolved to, by their hash."""
     source = re.sub(r"\S*[/\\]", "", parameters.source)
     file = None if weights in NETWORKS else plain_name(Path(weights))
-    return Network(parameters.network, source, parameters_hash(parameters), file)
+    return Network(cast(Any, parameters.network), source, parameters_hash(parameters), file)
 
 
 def file_of(path: Path) -> File:
@@ -90,53 +135,3 @@ def plain_name(path: Path) -> str:
     """The last part of a path, without what other systems take for a folder or a drive."""
     name = re.sub(r"^([A-Za-z]):", r"\1_", path.name.replace("\\", "_"))
     return "_" if name in ("", ".", "..") else name
-
-
-def _recipe(**fields: Any) -> Recipe:
-    """A name of a file and its entry are there together, or neither is."""
-    made_of = Recipe(**fields)
-    config, weights = made_of.config, made_of.weights
-    for name, paths in files_of(config).items():
-        if len(paths) > len(made_of.files[name]):
-            value = getattr(config, name)
-            raise InputError(f"recipe.config.{name} is {value!r}, and recipe.files does not say which files that is")
-    if weights.file is None and config.weights not in NETWORKS:
-        raise InputError(
-            f"recipe.config.weights is {config.weights!r}, and recipe.weights does not say which file that is"
-        )
-    return made_of
-
-
-def _name(value: Any, where: str) -> str:
-    name = schema.text(255)(value, where)
-    if not name or name in (".", "..") or "\0" in name or plain_name(Path(name)) != name:
-        raise InputError(f"{where} is {name[:60]!r}; it should be the name of a file, without a folder")
-    return name
-
-
-sha256_check = schema.matching("[0-9a-f]{64}", "a SHA-256 in hexadecimal")
-
-
-@functools.cache
-def recipe_check() -> schema.Check:
-    """What a recipe must look like as JSON."""
-    file = schema.record(File, name=_name, sha256=schema.optional(sha256_check))
-    known = schema.table(schema.either(schema.whole(), schema.line))
-    surroundings = schema.record(
-        dict, versions=known, device=known, machine=known, xla_flags=schema.line, precision=schema.line
-    )
-    return schema.record(
-        _recipe,
-        config=schema.dataclass_of(TransferConfig),
-        content=file,
-        styles=schema.many(file, 10_000),
-        files=schema.record(dict, **{name: schema.many(file) for name in files_of(TransferConfig())}),
-        weights=schema.record(
-            Network,
-            network=schema.one_of(*DOWNLOADS),
-            source=schema.line,
-            sha256=sha256_check,
-            file=schema.optional(_name),
-        ),
-        environment=surroundings,
-    )

@@ -205,7 +205,7 @@ def _settings(values: Mapping[str, Any]) -> tuple[TransferConfig, Path, tuple[Pa
     """Return config, content and styles. Raises `InputError` for settings that no run can have."""
     settings = {name: value for name, value in values.items() if name in TYPES}
     defaults = schema.plain(preset(str(values.get("preset", "default"))))
-    config = schema.dataclass_of(TransferConfig)(defaults | settings, "")
+    config = schema.convert(defaults | settings, TransferConfig)
     content = values.get("content", ())
     if len(content) != 1:
         raise InputError("content should be one picture; name it with --content or as content = in the file")

@@ -6,6 +6,7 @@ but for the seconds, which only `results.jsonl` tells.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -59,7 +60,7 @@ def finished(folder: Path, row: Row, made_of: Recipe) -> Manifest | None:
         sound = is_as_made(pixels, manifest, lossless=True)
     except InputError:
         return None
-    same = manifest.recipe._replace(environment={}) == made_of._replace(environment={})
+    same = dataclasses.replace(manifest.recipe, environment={}) == dataclasses.replace(made_of, environment={})
     return manifest if sound and same else None
 
 
