@@ -160,21 +160,6 @@ def test_a_changed_lower_byte_is_noticed(studio, capsys):
     assert "changed since it was made" in capsys.readouterr().out
 
 
-def test_a_transparent_content_from_a_pipe_is_read_once(studio, monkeypatch):
-    opened = []
-    from pathlib import Path
-
-    from stylejax.images import io as images
-
-    read = images._read_bytes
-    monkeypatch.setattr(images, "_read_bytes", lambda path: opened.append(Path(path).name) or read(path))
-    assert (
-        main(["transfer", "c.png", "s.png", "-o", "o.png", "--weights", "narrow.h5", "--size", "32", "--steps", "1"])
-        == 0
-    )
-    assert opened == ["c.png", "s.png"]
-
-
 def test_damaged_files_of_16_bits_are_refused_in_one_line(studio, tmp_path, refusal, image):
     write_image("deep.png", image, "", None, 16)
     data = (studio / "deep.png").read_bytes()

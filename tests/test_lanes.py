@@ -8,21 +8,18 @@ otherwise (10⁻⁷ after a step). L-BFGS makes of that some 10⁻³ in twenty s
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import equations, targets_at, weights_of
+from conftest import targets_at, weights_of
 from jax.sharding import AxisType, Mesh
 
 from stylejax.config import TransferConfig
 from stylejax.losses.objective import objective
 from stylejax.models.vgg import VGG
-from stylejax.models.winograd import convolve
-from stylejax.optimizers import batched as lanes
 from stylejax.optimizers.adam import adam
 from stylejax.optimizers.base import Info, Minimizer
 from stylejax.optimizers.batched import minimize_lanes
@@ -116,29 +113,6 @@ def test_on_several_devices_lanes_need_not_divide(width: int | None, shallow: li
     some = shallow if width else shallow[:3]
     spread = in_lanes(some, narrow_vgg, lbfgs(10), 10, mesh=mesh(), width=width)
     assert_near(spread, [alone(problem, narrow_vgg, lbfgs(10), 10) for problem in some])
-
-
-def test_the_network_has_no_lanes(problems: list, narrow_vgg: VGG, monkeypatch: pytest.MonkeyPatch):
-    """Kernels with an axis of lanes would be convolutions of as many groups."""
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    starts, args = (lanes.stack(trees) for trees in zip(*problems, strict=True))
-    state = lanes._begin(lbfgs(3), None, starts)
-    advance = functools.partial(lanes._advance, objective, lbfgs(3), 1, None)
-    jaxpr = jax.make_jaxpr(advance)(state, narrow_vgg, args)
-    found = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "conv_general_dilated"]
-    assert len(found) >= 2 * 13
-    assert {(e.params["feature_group_count"], e.params["batch_group_count"]) for e in found} == {(1, 1)}
-    assert {len(WEIGHTS)} == {e.invars[0].aval.shape[0] for e in found}
-
-
-def test_nor_has_a_transformed_kernel():
-    kernel, x = jnp.zeros((36, 3, 2)), jnp.zeros((5, 9, 9, 3))
-    jaxpr = jax.make_jaxpr(jax.vmap(jax.grad(lambda y, k: convolve(y, k, jnp.zeros(2)).sum()), in_axes=(0, None)))(
-        x, kernel
-    )
-    products = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "dot_general"]
-    assert any(v.aval.shape == (36, 3, 2) for e in products for v in e.invars)
-    assert not any(v.aval.shape == (5, 36, 3, 2) for e in products for v in e.invars)
 
 
 def quadratic(x: Any, shared: Any, centre: Any) -> tuple[Any, Any]:

@@ -1,30 +1,23 @@
 """What a run is predicted to take, against what its compiled program says; and what is refused for it."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shapes
 
 from stylejax.errors import InputError
-from stylejax.losses.objective import Terms, objective
-from stylejax.losses.targets import content_targets
+from stylejax.losses.objective import objective
 from stylejax.models.architecture import random_parameters
 from stylejax.models.vgg import VGG, build_vgg
-from stylejax.optimizers.adam import adam
-from stylejax.optimizers.base import Minimizer
 from stylejax.optimizers.batched import _advance as advance_lanes
 from stylejax.optimizers.lbfgs import lbfgs
-from stylejax.optimizers.minimize import _tell
 from stylejax.optimizers.minimize import advance as advance_one
 from stylejax.parameterization import encode
 from stylejax.partitioning import memory
-from stylejax.partitioning import tiled as tiles
 from stylejax.partitioning.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
-from stylejax.partitioning.tile_grid import windows
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 GIB = 2**30
@@ -101,30 +94,6 @@ def test_a_step_with_a_pyramid_takes_what_is_predicted(full_vgg: VGG):
     advance: Any = advance_one
     used = compiled_bytes(advance.lower(objective, minimizer, 1, state, args))
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 60, winograd=False, pyramid=True)
-    assert predicted == pytest.approx(used, rel=0.2)
-
-
-@pytest.mark.parametrize("minimizer", [adam(), lbfgs(10)], ids=["adam", "lbfgs"])
-def test_a_step_between_evaluations_takes_few_images(minimizer: Minimizer):
-    image, number = jax.ShapeDtypeStruct((256, 256, 3), np.float32), jax.ShapeDtypeStruct((), np.float32)
-    state, tell = jax.eval_shape(minimizer.init, image), cast(Any, _tell)
-    used: Any = tell.lower(minimizer, state, number, Terms({}, {}, number), image).compile().memory_analysis()
-    assert used.temp_size_in_bytes < (6 if minimizer is not adam() else 2.1) * memory.IMAGE * 256**2
-
-
-def test_a_window_takes_what_is_predicted(full_vgg: VGG):
-    """Of a tiled picture: the program of one window, with the vectors that are there beside it."""
-    window = windows(800, 700, 96, (*CONTENT, *STYLE), "vgg19")[0]
-    size = (window.rows.size, window.columns.size, 3)
-    _, (_, targets, weights) = shapes(full_vgg, 256)
-    image = jax.ShapeDtypeStruct(size, jnp.float32)
-    targets = targets._replace(content=jax.eval_shape(lambda v, x: content_targets(v, x, CONTENT), full_vgg, image))
-    owned = tiles.ownership(window, (*CONTENT, *STYLE))
-    slopes = jax.eval_shape(tiles._measures, image, full_vgg, targets, owned)
-    compute: Any = tiles._gradient
-    used = compiled_bytes(compute.lower(image, full_vgg, targets, owned, slopes)) + 6 * 800 * 700 * 12
-    options: Any = {"optimizer": "adam", "tile": 96}
-    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 800, 700, 0, winograd=False, **options)
     assert predicted == pytest.approx(used, rel=0.2)
 
 

@@ -6,22 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import platformdirs
+
 from stylejax.errors import InputError, did_you_mean
-from stylejax.models.convert import KNOWN, KnownFile, file_hashes, read_foreign
+from stylejax.models.convert import KNOWN, KnownFile, read_foreign
 from stylejax.models.weights_file import save_parameters
 
 Progress: TypeAlias = Callable[[int, int | None], None]
-"""Called with the bytes that are there and, where the server tells it, with the bytes that there will be."""
+"""Called with the bytes that are there and, if the server tells it, with the bytes of the whole."""
 
 DOWNLOADS = {network: next(k for k in KNOWN if k.network == network) for network in ("vgg19", "vgg16")}
 """The file of each network that is fetched."""
 
-_CHUNK = 1 << 18
-_LARGEST = 1 << 30
-
 
 def weights_folder() -> Path:
-    """`$STYLEJAX_WEIGHTS_DIR`, else `./weights` where it exists, else the user's cache."""
+    """Return `$STYLEJAX_WEIGHTS_DIR`, else `./weights` if it exists, else a folder of the user's cache."""
     if named := os.environ.get("STYLEJAX_WEIGHTS_DIR"):
         return Path(named).expanduser()
     if (here := Path("weights")).is_dir():
@@ -30,8 +29,8 @@ def weights_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """What can be had again is kept in `$XDG_CACHE_HOME/stylejax`, by default `~/.cache/stylejax`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stylejax"
+    """Return the user's folder for what can be had again: by default `~/.cache/stylejax` on Linux."""
+    return platformdirs.user_cache_path("stylejax", appauthor=False)
 
 
 def fetch(
@@ -42,110 +41,75 @@ def fetch(
     known: KnownFile | None = None,
     connect_seconds: float = 10.0,
 ) -> Path:
-    """Download the weights of `network`, verify and convert them: the path of `vgg19.h5` in `folder`.
+    """Download the weights of `network`, verify and convert them.
 
-    An interrupted download goes on where it stopped. `url` is another address of the same file; `known` another file.
-    Raises `InputError` without a network, for an answer other than the file, and for a folder that can not be written.
+    Args:
+        network: vgg19 or vgg16.
+        folder: is made if it does not exist.
+        progress: sees the bytes that are there.
+        url: another address of the same file.
+        known: another file.
+        connect_seconds: after which a server that does not answer is given up.
+
+    Returns:
+        The path of `vgg19.h5` in `folder`.
+
+    Raises:
+        InputError: without a network, for an answer other than the file, and for a folder that cannot be written.
     """
     if known is None and network not in DOWNLOADS:
         raise InputError(f"unknown network {network!r}{did_you_mean(network, DOWNLOADS)}; fetch vgg19 or vgg16")
     known = known or DOWNLOADS[network]
     folder, url = Path(folder), url or known.url or ""
-    target, original, part = folder / f"{network}.h5", folder / known.name, folder / f"{known.name}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _download(url, part, known, progress, connect_seconds)
-        _verify(part, known, url)
-        os.replace(part, original)
-        save_parameters(target, read_foreign(original, network, known.preprocessing))
-        original.unlink()
-    except OSError as error:
-        raise InputError(
-            f"can not keep the download in {folder}: {error.strerror or error}; "
-            "set STYLEJAX_WEIGHTS_DIR to another folder"
-        ) from error
+    target = folder / f"{network}.h5"
+    original = _retrieve(url, known, folder, progress, connect_seconds)
+    save_parameters(target, read_foreign(original, network, known.preprocessing))
+    original.unlink()
     return target
 
 
-def _download(url: str, part: Path, known: KnownFile, progress: Progress | None, connect_seconds: float) -> None:
-    try:
-        import requests
-    except ImportError as error:
-        raise InputError("downloading needs requests: pip install requests") from error
-    try:
-        for _ in range(2):
-            if _attempt(requests, url, part, known, progress, connect_seconds):
-                return
-            part.unlink(missing_ok=True)
-        raise InputError(f"{url} answers with parts that do not fit together; {by_hand(known)}")
-    except (requests.RequestException, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"no download from {url}: {_cause(error)}; {by_hand(known)}") from error
+def _retrieve(url: str, known: KnownFile, folder: Path, progress: Progress | None, connect_seconds: float) -> Path:
+    import pooch
+    import requests
 
-
-def _attempt(
-    requests: Any, url: str, part: Path, known: KnownFile, progress: Progress | None, connect_seconds: float
-) -> bool:
-    """Get what `part` lacks. False if the server has nothing that continues it, so that it must go."""
-    have = part.stat().st_size if part.exists() else 0
+    pooch.get_logger().setLevel("WARNING")
+    bar: Any = _Bar(progress) if progress else False
     # The hash is of the bytes as published: no compression on the way.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(url, headers=headers, stream=True, timeout=(connect_seconds, 30)) as answer:
-        if have and answer.status_code == 416:
-            return known.matches(*file_hashes(part))
-        if answer.status_code not in (200, 206):
-            raise InputError(f"{url} answered {answer.status_code} {answer.reason}; {by_hand(known)}")
-        start, total = _extent(answer, have)
-        if start not in (0, have):
-            return False
-        try:
-            _save(answer, part, start, total, progress)
-            complete = total is None or part.stat().st_size >= total
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-            complete = False
-    if not complete:
-        done = f"{part.stat().st_size} of {total or 'unknown'} bytes"
-        raise InputError(f"the download from {url} stopped after {done}; run it again to go on from there")
-    return True
-
-
-def _extent(answer: Any, have: int) -> tuple[int, int | None]:
-    """The first byte that comes and the length of the whole. A server may ignore the range and send all."""
-    if answer.status_code == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-        if match is None or int(match[1]) != have:
-            return -1, None
-        return have, None if match[2] == "*" else int(match[2])
-    length = answer.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
-
-
-def _save(answer: Any, part: Path, start: int, total: int | None, progress: Progress | None) -> None:
-    done = start
-    with part.open("ab" if start else "wb") as file:
-        for chunk in answer.iter_content(_CHUNK):
-            file.write(chunk)
-            done += len(chunk)
-            if done > _LARGEST:
-                raise InputError(
-                    f"{answer.url} sends more than any VGG has; give the address of the weights themselves"
-                )
-            if progress:
-                progress(done, total)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _verify(part: Path, known: KnownFile, url: str) -> None:
-    sha256, md5 = file_hashes(part)
-    if not known.matches(sha256, md5):
-        part.unlink()
-        got, expected = (sha256, known.sha256) if known.sha256 else (md5, " or ".join(known.md5))
+    headers = {"Accept-Encoding": "identity"}
+    download: Any = pooch.HTTPDownloader(bar, chunk_size=1 << 16, timeout=(connect_seconds, 30), headers=headers)
+    try:
+        return Path(pooch.retrieve(url, f"md5:{known.md5[0]}", known.name, folder, downloader=download))
+    except requests.HTTPError as error:
+        response: Any = error.response
+        raise InputError(f"{url} answered {response.status_code} {response.reason}; {by_hand(known)}") from error
+    except requests.RequestException as error:
+        raise InputError(f"no download from {url}: {_cause(error)}; {by_hand(known)}") from error
+    except ValueError as error:
+        hint = "try again or get the file elsewhere" if "hash" in str(error) else by_hand(known)
+        raise InputError(f"{url} is not {known.name} with the MD5 {known.md5[0]}; {hint}") from error
+    except OSError as error:
         raise InputError(
-            f"{url} is not {known.name}: its hash is {got}, expected {expected}; it was deleted, "
-            "try again or get the file elsewhere"
-        )
+            f"can not keep the download in {folder}: {error.strerror or error}; set STYLEJAX_WEIGHTS_DIR to another folder"
+        ) from error
+
+
+class _Bar:
+    """A progress bar as pooch moves it."""
+
+    def __init__(self, progress: Progress):
+        self.progress, self.done, self.total = progress, 0, 0
+
+    def update(self, count: int) -> None:
+        """Add bytes, of which pooch counts whole chunks."""
+        self.done = min(self.done + count, self.total or self.done + count)
+        self.progress(self.done, self.total or None)
+
+    def reset(self) -> None:
+        """Begin anew: pooch does so to fill the bar at the end."""
+        self.done = 0
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def by_hand(known: KnownFile) -> str:
@@ -157,11 +121,18 @@ def by_hand(known: KnownFile) -> str:
     )
 
 
+CAUSES = {
+    "Proxy": "the proxy refused",
+    "imed out": "no answer in time",
+    "resolve": "no such host",
+    "IncompleteRead": "the connection was lost",
+}
+"""Words in an exception of requests, and what they mean."""
+
+
 def _cause(error: BaseException) -> str:
-    """The innermost reason of a chain of exceptions that each repeat the address."""
-    text = str(error)
-    for hint, short in (("Proxy", "the proxy refused"), ("imed out", "no answer in time"), ("resolve", "no such host")):
-        if hint in text or hint in type(error).__name__:
-            return short
+    """Return the innermost reason of a chain of exceptions that each repeat the address."""
+    text = f"{type(error).__name__} {error}"
+    known = [cause for hint, cause in CAUSES.items() if hint in text]
     found = re.search(r"\[Errno [-\d]+\] ([\w ]+)", text)
-    return found[1] if found else type(error).__name__
+    return known[0] if known else found[1] if found else type(error).__name__
