@@ -17,7 +17,7 @@ if __name__ == "__main__":
         ("ruff", "check", "--quiet"),
         ("lint-imports", "--no-logo"),
         ("basedpyright",),
-        ("pytest", "--numprocesses=auto", "--dist=loadfile", *arguments),
+        ("pytest", "--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder", *arguments),
     )
     codes = []
     for check in checks:

@@ -35,6 +35,11 @@ from stylejax.synthesis.validation import make_plan
 NARROW = (4, 5, 6, 7, 8)
 NO_MASKS = Masks()
 
+LONGEST = {
+    f"test_{name}" for name in ("whole_configs", "sweep", "size", "winograd", "resume", "reconstruct", "cli_sweep")
+}
+"""Files that take more than 30 seconds: they go first, or one worker would end with them alone."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
@@ -49,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:

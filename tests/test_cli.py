@@ -30,7 +30,7 @@ from stylejax.images.io import read_image
 from stylejax.models.architecture import random_parameters
 from stylejax.models.weights_file import parameters_hash, read_parameters, save_parameters
 from stylejax.presets import preset
-from stylejax.runs import event_log as progress
+from stylejax.runs.event_log import RunLog
 
 ROOT = Path(__file__).parent.parent
 FEW = ("--content-layers", "conv2_1", "--style-layers", "conv1_1,conv2_1", "--parameterization", "pixels")
@@ -826,13 +826,13 @@ def test_weights_normalize(folder: Path, weights: Path, capsys: pytest.CaptureFi
 
 
 def test_without_a_path_nothing_is_logged():
-    log = progress.RunLog(None)
+    log = RunLog(None)
     log.write("start", anything=1)
     log.close()
 
 
 def test_numbers_that_are_not_finite_are_null(tmp_path: Path):
-    log = progress.RunLog(tmp_path / "a.jsonl")
+    log = RunLog(tmp_path / "a.jsonl")
     log.write("step", loss=float("nan"), style={"conv1_1": np.float32("inf")}, size=(1, 2), name="ä\udcff")
     log.close()
     (line,) = log_lines(tmp_path / "a.jsonl")

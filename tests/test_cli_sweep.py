@@ -327,7 +327,7 @@ def test_the_bar_moves_by_the_pixels_of_each_scale_and_comes_to_its_end(monkeypa
         totals.append((rows, work))
         yield lambda numbers, infos, work: moved.append(work), lambda line: None
 
-    monkeypatch.setattr("stylejax.runs.event_log.sweep_bar", bar)
+    monkeypatch.setattr("stylejax.cli.display.sweep_bar", bar)
     words = ("--content", "c.png", "--style", "s.png", "--size", "24,40", "--scales", "20", "--steps", "3", *NETWORK)
     assert main(["sweep", *words, "-o", "out"]) == 0
     assert moved == [20**2, 20**2, 24**2, 20**2, 20**2, 40**2]

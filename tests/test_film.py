@@ -10,12 +10,11 @@ from conftest import noise_image
 from PIL import Image as Pillow
 from PIL import ImageSequence
 
-from stylejax.cli.display import Watcher
+from stylejax.cli.display import Watcher, half_blocks, shows_colours
 from stylejax.cli.main import main
 from stylejax.errors import InputError
 from stylejax.images import video as film_module
 from stylejax.images.video import FRAMES, PER_SECOND, STILL, Film, check_film
-from stylejax.runs.event_log import half_blocks, shows_colours
 
 RUN = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "narrow.h5"]
 RUN += ["--size", "48", "--scales", "32", "--steps", "8", "--parameterization", "pixels"]
@@ -154,7 +153,7 @@ def test_a_terminal_shows_pictures_in_256_colours_or_more(monkeypatch):
 
 
 def test_a_terminal_shows_the_picture(studio, monkeypatch, capsys):
-    monkeypatch.setattr("stylejax.runs.event_log.shows_colours", lambda: True)
+    monkeypatch.setattr("stylejax.cli.display.shows_colours", lambda: True)
     monkeypatch.setattr("stylejax.cli.display.SECONDS", 0.0)
     shown = []
     show = Watcher._show

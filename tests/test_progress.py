@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from stylejax.cli.display import progress_bar, sweep_bar
 from stylejax.losses.objective import Terms
-from stylejax.runs.event_log import progress_bar, sweep_bar
 from stylejax.synthesis.schedule import Scale, step_costs
 from stylejax.synthesis.transfer import Step, transfer
 

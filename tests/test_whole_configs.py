@@ -188,13 +188,13 @@ def few(count: int) -> Any:
 
 
 @given(VALUES, STYLES)
-@few(4)
+@few(3)
 def test_a_row_of_a_sweep_is_what_transfer_makes(values: dict[str, Any], styles: tuple[str, ...]):
     check_row(values, styles)
 
 
 @given(VALUES, STYLES, st.integers(0, 2 * STEPS))
-@few(3)
+@few(2)
 def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(values: dict[str, Any], styles: tuple[str, ...], at: int):
     check_resumed(values, styles, at)
 
@@ -206,7 +206,7 @@ def test_a_run_is_verified_from_its_picture(values: dict[str, Any], styles: tupl
 
 
 @given(VALUES, STYLES)
-@few(3)
+@few(2)
 def test_tiles_and_shards_are_the_whole(values: dict[str, Any], styles: tuple[str, ...]):
     check_parts(values, styles)
 

@@ -154,9 +154,9 @@ def determined(recipe: "Recipe") -> None:
 
 def _repeat(manifest: "Manifest", inputs: "Inputs") -> "Picture":
     """The same run, in memory. One that was interrupted is repeated as far as it went."""
+    from stylejax.cli.display import progress_bar
     from stylejax.images.io import read_image
     from stylejax.models.pretrained import resolve
-    from stylejax.runs.event_log import progress_bar
     from stylejax.synthesis.factories import vgg_of
     from stylejax.synthesis.regions import read_masks
     from stylejax.synthesis.transfer import run_plan

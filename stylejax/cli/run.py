@@ -69,7 +69,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
 
 def _watched(run: "Callable[..., Result]", run_log: "RunLog", keeper: "Keeper", watcher: "Watcher") -> "Result":
     """Run with a bar and a log of the steps; the state is saved, and the image watched, between them."""
-    from stylejax.runs.event_log import progress_bar
+    from stylejax.cli.display import progress_bar
 
     with (
         progress_bar(picture=(lambda: watcher.picture) if watcher.shows else None) as bar,

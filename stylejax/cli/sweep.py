@@ -109,7 +109,7 @@ class Sweep:
 
     def _paint(self, rows: "Sequence[Row]", networks: "dict[tuple[str, int], Parameters]", lines: str) -> bool:
         """Whether it was interrupted."""
-        from stylejax.runs.event_log import sweep_bar
+        from stylejax.cli.display import sweep_bar
         from stylejax.sweeps.results import BROKEN, keep, picture_of, recipes
         from stylejax.sweeps.runner import paint
         from stylejax.synthesis.schedule import step_costs
