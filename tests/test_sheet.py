@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
-from PIL import ImageFont
 
 from stylejax.errors import InputError
 from stylejax.sweeps import contact_sheet as sheet
-from stylejax.sweeps import text as lettering
 from stylejax.sweeps.contact_sheet import Panel, cell_size, contact_sheet, enlarge, panels_sheet
 from stylejax.sweeps.html import html_page, panels_page
-from stylejax.sweeps.text import readable
+from stylejax.sweeps.text import render_text
 
 VOID = {"meta", "link", "img"}
 
@@ -171,53 +169,6 @@ def test_the_same_sheet_is_the_same_bytes(grid):
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"),
-    [
-        ("α/β = 10⁻⁵", "alpha/beta = 10^-5"),
-        ("3×3 – x² → …", "3x3 - x^2 -> …"),
-        ("café, plain ASCII_1 (2^3)", "cafe, plain ASCII_1 (2^3)"),
-        ("中", "?"),
-        ("a\nb", "a\nb"),
-    ],
-)
-def test_letters_that_the_font_has_not_are_written_plainly(text, plain):
-    font = ImageFont.load_default(20)
-    written = readable(text, font)
-    assert written == plain
-    missing = bytes(np.asarray(font.getmask("\uffff")))
-    assert all(bytes(np.asarray(font.getmask(letter))) != missing for letter in written if not letter.isspace())
-
-
-def test_letters_that_a_font_has_are_kept(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lettering, "_has", lambda font, letter: True)
-    assert readable("α/β = 10⁻⁵", ImageFont.load_default(20)) == "α/β = 10⁻⁵"
-
-
-def test_a_power_is_drawn_small_and_raised():
-    def lines(text):
-        image = contact_sheet([[noise(200, 200)]], [""], [text])
-        return image[: place(image, noise(200, 200))[0]]
-
-    def extent(image, axis):
-        marked = np.flatnonzero((image < 0.5).any((axis, 2)))
-        return marked.min(), marked.max()
-
-    power, plain = lines("1^10"), lines("1 10")
-    ends = extent(power, 0)
-    raised = power[:, (ends[0] + ends[1]) // 2 + 1 : ends[1] + 1]
-    assert extent(raised, 1)[1] < extent(plain, 1)[1]
-    assert np.ptp(extent(power, 0)) < np.ptp(extent(plain, 0))
-
-
-def test_a_pillow_without_freetype_writes_too(grid, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lettering.features, "check", lambda name: False)
-    monkeypatch.setattr(ImageFont, "load_default", lambda size=None: ImageFont.load_default_imagefont())
-    image = contact_sheet(grid, ["α", "b"], caption="β – 10⁻⁵")
-    y, x = place(image, grid[0][0])
-    assert ink(image[y : y + 40, :x]) and ink(image[place(image, grid[1][0])[0] + 45 :])
-
-
-@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"pictures": [[None, None]], "rows": [""]}, "a sheet of no pictures"),
@@ -350,3 +301,10 @@ def test_small_multiples_are_sheets_under_each_other(grid):
     assert page.count('<div class="grid"') == 2
     assert page.index("<h2>first</h2>") < page.index("<h2>second</h2>") < page.index("a caption")
     assert 'alt="second, b' in page
+
+
+def test_the_font_has_the_letters_of_mathematics():
+    box = render_text("\U0010ffff", 20, 100)
+    for letter in "αβ×·≈→⁻⁵":
+        drawn = render_text(letter, 20, 100)
+        assert drawn.min() < 0.5 and (drawn.shape != box.shape or (drawn != box).any())

@@ -8,7 +8,7 @@ import numpy as np
 
 from stylejax.errors import InputError
 from stylejax.images.resize import Picture, resize
-from stylejax.sweeps.text import letters_of, written
+from stylejax.sweeps.text import render_text
 
 Grid: TypeAlias = Sequence[Sequence[Picture | None]]
 Labels: TypeAlias = Sequence[Sequence[str]]
@@ -50,11 +50,11 @@ def contact_sheet(
     check_grid(pictures, rows, columns, labels)
     high, wide = cell_size(pictures)
     size = max(SMALLEST, round(TITLE * math.sqrt(high * wide)))
-    title, label = letters_of(size), letters_of(max(SMALLEST, round(LABEL * math.sqrt(high * wide))))
+    title, label = size, max(SMALLEST, round(LABEL * math.sqrt(high * wide)))
     room = max(wide, ROOM * size)
-    heads = [written(words, title, room, 0.5) for words in columns]
-    sides = [written(words, title, room) for words in rows]
-    notes = [[written(words, label, room, 0.5) for words in line] for line in labels or [()] * len(rows)]
+    heads = [render_text(words, title, room, 0.5) for words in columns]
+    sides = [render_text(words, title, room) for words in rows]
+    notes = [[render_text(words, label, room, 0.5) for words in line] for line in labels or [()] * len(rows)]
     cells = [[_blank(high, wide) if p is None else enlarge(p, high, wide) for p in line] for line in pictures]
     left = max(side.shape[1] + size // 2 * (side.size > 0) for side in sides)
     across = max(image.shape[1] for line in (heads, *cells, *notes) for image in line)
@@ -68,7 +68,9 @@ def contact_sheet(
         _joined([row(s, c, 0.5), row(_blank(0, 0), n, 0.0)], 0, 0) for s, c, n in zip(sides, cells, notes, strict=True)
     ]
     grid = _joined([row(_blank(0, 0), heads, 1.0), *lines], 0, size if labels else size // 2)
-    sheet = _joined([written(heading, title, grid.shape[1]), grid, written(caption, label, grid.shape[1])], 0, size)
+    sheet = _joined(
+        [render_text(heading, title, grid.shape[1]), grid, render_text(caption, label, grid.shape[1])], 0, size
+    )
     return _framed(sheet, sheet.shape[0] + 2 * size, sheet.shape[1] + 2 * size, 0.5, 0.5)
 
 
