@@ -1,8 +1,8 @@
 """Time and peak memory of an evaluation against picture size: `python scripts/benchmark_size.py --largest 2048`.
 
 Whole, by tiles, computed again, and over 8 virtual devices of one CPU: each case in a process of its own, since the most
-memory that a process ever had is what the system tells. Prints a Markdown table and draws the plot `--out`. Needs the extras
-`pretrained` and `plot`.
+memory that a process ever had is what the system tells. Prints a Markdown table and draws the plot `--out`. Needs the extra
+`pretrained`.
 """
 
 import json
