@@ -82,7 +82,7 @@ def artworks(like: Picture) -> list[Source]:
 
 
 def stained_glass(image: Picture) -> Picture:
-    """Panes around points, each of the colour at its point with red and green exchanged, and lead between them."""
+    """Panes around points, each of the color at its point with red and green exchanged, and lead between them."""
     h, w = image.shape[:2]
     y, x = np.mgrid[:h, :w].astype(np.float32)
     corners = np.mgrid[: h - TILE // 2 : TILE, : w - TILE // 2 : TILE].reshape(2, -1).T
@@ -92,9 +92,9 @@ def stained_glass(image: Picture) -> Picture:
         distance = np.hypot(y - down, x - across)
         pane[distance < nearest] = i
         nearest, second = np.minimum(nearest, distance), np.minimum(second, np.maximum(nearest, distance))
-    colours = image[points[:, 0], points[:, 1]][:, [1, 0, 2]]
+    colors = image[points[:, 0], points[:, 1]][:, [1, 0, 2]]
     lead = ((second - nearest) / 5).clip(0.05, 1)[..., None]
-    return (colours[pane] * lead).astype(np.float32)
+    return (colors[pane] * lead).astype(np.float32)
 
 
 def ink(image: Picture) -> Picture:

@@ -41,7 +41,7 @@ class StyleWeight:
 @dataclass(frozen=True)
 class Controls:
     """One photograph under several controls: two styles mixed, one of them in a region, a region kept, and the
-    photograph's colours kept by matching and by luminance."""
+    photograph's colors kept by matching and by luminance."""
 
     out: Path = DOCS / "controls.jpg"
     """The file to write."""
@@ -57,8 +57,8 @@ class Controls:
         yield "mixed", stylejax.transfer(content, both, **common)
         yield "regions", stylejax.transfer(content, both, masks=in_region, **common)
         yield "kept", stylejax.transfer(content, style, masks=kept, **common)
-        yield "match", stylejax.transfer(content, style, colour="match", **common)
-        yield "luminance", stylejax.transfer(content, style, colour="luminance", **common)
+        yield "match", stylejax.transfer(content, style, color="match", **common)
+        yield "luminance", stylejax.transfer(content, style, color="luminance", **common)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Losses:
     """Steps of each."""
 
     def pictures(self, content: Picture, style: Picture, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
-        """The preset has a network of its own, of max pooling, and starts from grey."""
+        """The preset has a network of its own, of max pooling, and starts from gray."""
         peer = {**common, "vgg": None, "weights": "vgg16", "preset": "neural-style", "losses": "caffe"}
         yield "default", stylejax.transfer(content, style, **common)
         yield "wasserstein", stylejax.transfer(content, style, statistic="wasserstein", **common)

@@ -1,6 +1,6 @@
 from .config import TransferConfig as TransferConfig
 from .errors import InputError as InputError
-from .images.color import match_colours as match_colours
+from .images.color import match_colors as match_colors
 from .images.io import read_image as read_image
 from .images.io import read_picture as read_picture
 from .images.io import write_image as write_image

@@ -24,7 +24,7 @@ class TransferConfig:
     seed: int = 0
     """Seed of the noise."""
     init: str = "content"
-    """First image: content, noise, style, grey, a blend such as content+noise:0.3, or a picture FILE."""
+    """First image: content, noise, style, gray, a blend such as content+noise:0.3, or a picture FILE."""
     weights: str = "auto"
     """The network: auto, vgg19, vgg16, random, or a weights FILE."""
     pooling: Literal["avg", "max"] = "avg"
@@ -41,7 +41,7 @@ class TransferConfig:
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
     tv: Literal["squared", "absolute", "isotropic"] = "squared"
-    """What varies. squared: differences of neighbours, which softens every edge;
+    """What varies. squared: differences of neighbors, which softens every edge;
     absolute: keeps sharp edges and flattens what is between; isotropic: does so in all directions alike."""
     style_scale: float | tuple[float, ...] = 1.0
     """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes; A,B,… for several styles."""
@@ -50,22 +50,22 @@ class TransferConfig:
     style_per_scale: bool = False
     """Several styles from coarse to fine in place of their mean: large shapes of the first, fine strokes of the last."""
     content_masks: tuple[str, ...] = ()
-    """Grey pictures A,B,…, white where the picture takes the first, the second style, …;
+    """Gray pictures A,B,…, white where the picture takes the first, the second style, …;
     a last style without a mask has the rest."""
     style_masks: tuple[str, ...] = ()
-    """Grey pictures A,B,…, white where a style's picture has what is taken; several for one style make several of it."""
+    """Gray pictures A,B,…, white where a style's picture has what is taken; several for one style make several of it."""
     keep_mask: str = ""
-    """A grey picture, white where the picture stays as the content is."""
-    colour: Literal["style", "match", "luminance", "after"] = "style"
-    """style: takes on its colours. The content's are kept by match, which gives them to the style first; by luminance, which
-    paints in greys; by after, which puts them back."""
+    """A gray picture, white where the picture stays as the content is."""
+    color: Literal["style", "match", "luminance", "after"] = "style"
+    """style: takes on its colors. The content's are kept by match, which gives them to the style first; by luminance, which
+    paints in grays; by after, which puts them back."""
     content_layers: tuple[str, ...] = ("conv4_2",)
     """Layers whose responses are the content; conv3_2:0.5 counts half as much as one without a weight."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
     """Layers whose correlations are the style: deeper ones bring larger strokes and shapes; conv1_1:2 counts twice."""
     statistic: Literal["gram", "wasserstein"] = "gram"
     """What of the style's responses is matched. gram: their correlations, as in the paper;
-    wasserstein: their mean and covariance, which keeps to the style's colours and gives broader shapes."""
+    wasserstein: their mean and covariance, which keeps to the style's colors and gives broader shapes."""
     losses: Literal["relative", "paper", "caffe"] = "relative"
     """paper: equations 1 to 7 on a normalized network; relative: with the style's loss over the contrast of its picture, so
     that a weight means the same for every style; caffe: mean squared errors on a network as published, as in neural-style."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from stylejax.config_validation import check
 
-FIRST_IMAGES = ("content", "noise", "style", "grey")
+FIRST_IMAGES = ("content", "noise", "style", "gray")
 """First images that `init` may name or blend; any other text is the name of a file."""
 
 

@@ -15,7 +15,7 @@ PRESETS: dict[str, TransferConfig] = {
     "neural-style": TransferConfig(
         steps=1000,
         scales="1",
-        init="grey+noise:0.0001",
+        init="gray+noise:0.0001",
         content_weight=5.0,
         style_weight=100.0,
         tv_weight=0.255,

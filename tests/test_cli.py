@@ -187,9 +187,9 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
             "--style-weights 1 --style-per-scale",
             "--style-weights mixes styles, and --style-per-scale takes one at a time",
         ),
-        ("--colour lum", "invalid choice 'lum' for argument '--colour'"),
+        ("--color lum", "invalid choice 'lum' for argument '--color'"),
         ("--content-masks m.png,c.png", "m.png does not exist; check the name of the picture"),
-        ("--style-masks c.png", "c.png is in colours; a mask is a grey picture"),
+        ("--style-masks c.png", "c.png is in colors; a mask is a gray picture"),
         ("--keep-mask .", ". is a folder; give a picture in it"),
         ("--learning-rate 0", "--learning-rate is 0.0; it should be a number above 0"),
         ("--scales coarse", "--scales is 'coarse'; it should be auto, 1, or rising sizes up to the size 32"),
@@ -232,7 +232,7 @@ def test_words_that_make_no_sense_are_refused(
     assert contents(folder) == before
 
 
-def test_colours_and_narrow_terminals_do_not_break_the_line(capsys: pytest.CaptureFixture[str], monkeypatch):
+def test_colors_and_narrow_terminals_do_not_break_the_line(capsys: pytest.CaptureFixture[str], monkeypatch):
     monkeypatch.setattr("tyro._fmtlib._FORCE_ANSI", True)
     monkeypatch.setenv("COLUMNS", "40")
     assert main(["transfer", "c", "s", "-o", "o.png", "--pooling", "mex"]) == 2
@@ -582,7 +582,7 @@ CONFIGS = [
     TransferConfig(style_weight=1e-7, content_weight=0.1 + 0.2, tv_weight=12345678.9, learning_rate=1e300),
     TransferConfig(content_layers=("conv1_1", "relu5_1"), style_layers=("conv3_1",), scales="16,32", size=64),
     TransferConfig(seed=2**62, init="my picture's name.png", weights="a b.h5", pooling="max", optimizer="adam"),
-    TransferConfig(style_scale=(0.5, 1e-7), style_weights=(2.0, 0.1 + 0.2), colour="match", keep_mask="k k.png"),
+    TransferConfig(style_scale=(0.5, 1e-7), style_weights=(2.0, 0.1 + 0.2), color="match", keep_mask="k k.png"),
     TransferConfig(style_per_scale=True, content_masks=("a.png", "b c.png"), style_masks=("d.png",)),
     preset("paper"),
     preset("neural-style"),

@@ -206,7 +206,7 @@ def test_several_styles_and_a_reconstruction_are_verified(folder: Path, said):
 def test_masks_are_inputs_like_any_other(folder: Path, said, refused):
     """They are found by their names, known by their hashes, given by their options, and not written over."""
     words = ("--content-masks", "left.png", "--keep-mask", "top.png", "--style-layers", "conv1_1,conv2_1")
-    mixed = ("--style-weights", "2,1", "--style-scale", "1,0.5", "--colour", "match")
+    mixed = ("--style-weights", "2,1", "--style-scale", "1,0.5", "--color", "match")
     command = ["transfer", "c.png", "s.png", "t.png", "-o", "out.png", "--weights", "net.h5", *QUICK, *words, *mixed]
     assert main([*command, "--log", "run.jsonl"]) == 0
     assert said("verify", "out.png") == (0, "out.png: the repeat is the same bit for bit\n")

@@ -236,7 +236,7 @@ def test_ctrl_c_before_the_first_picture_leaves_nothing(run, tmp_path, files, mo
         (["--size", "15"], "take a larger --size"),
         (["--steps", "many"], "many"),
         (["--weights", "vgg17"], "no weights file 'vgg17'"),
-        (["--colour", "red"], "--colour"),
+        (["--color", "red"], "--color"),
         (["-o", "/dev/null/figures"], "can not make the folder"),
         (["--seed", "-1"], "--seed is -1"),
     ],

@@ -10,7 +10,7 @@ from conftest import noise_image
 from PIL import Image as Pillow
 from PIL import ImageSequence
 
-from stylejax.cli.display import Watcher, half_blocks, shows_colours
+from stylejax.cli.display import Watcher, half_blocks, shows_colors
 from stylejax.cli.main import main
 from stylejax.errors import InputError
 from stylejax.images import video as film_module
@@ -137,23 +137,23 @@ def test_characters_show_a_picture(generator):
 def test_without_a_terminal_nothing_is_shown_and_said_so(studio, capsys):
     assert main([*RUN, "--show"]) == 0
     said = capsys.readouterr().err
-    assert said.count("--show needs a terminal of 256 colours") == 1 and "▀" not in said
+    assert said.count("--show needs a terminal of 256 colors") == 1 and "▀" not in said
 
 
-def test_a_terminal_shows_pictures_in_256_colours_or_more(monkeypatch):
+def test_a_terminal_shows_pictures_in_256_colors_or_more(monkeypatch):
     for name in ("COLORTERM", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     for term, shown in (("xterm-256color", True), ("xterm", False), ("dumb", False)):
         monkeypatch.setenv("TERM", term)
-        assert shows_colours() is shown
+        assert shows_colors() is shown
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm")
-    assert shows_colours()
+    assert shows_colors()
 
 
 def test_a_terminal_shows_the_picture(studio, monkeypatch, capsys):
-    monkeypatch.setattr("stylejax.cli.display.shows_colours", lambda: True)
+    monkeypatch.setattr("stylejax.cli.display.shows_colors", lambda: True)
     monkeypatch.setattr("stylejax.cli.display.SECONDS", 0.0)
     shown = []
     show = Watcher._show

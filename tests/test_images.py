@@ -27,9 +27,9 @@ LOSSLESS = sorted(set(FORMATS) - {".jpg", ".jpeg", ".webp"})
 
 
 def blocks(rows: int = 2, columns: int = 3, side: int = 16) -> np.ndarray:
-    """Flat squares, each of its own colour, in 8 bits: JPEG keeps them, and any rotation shows."""
-    colours = np.random.default_rng(5).integers(0, 256, (rows, columns, 3), np.uint8)
-    return colours.repeat(side, 0).repeat(side, 1)
+    """Flat squares, each of its own color, in 8 bits: JPEG keeps them, and any rotation shows."""
+    colors = np.random.default_rng(5).integers(0, 256, (rows, columns, 3), np.uint8)
+    return colors.repeat(side, 0).repeat(side, 1)
 
 
 def levels(height: int = 7, width: int = 5, channels: tuple[int, ...] = (3,)) -> np.ndarray:
@@ -42,9 +42,9 @@ def encoded(image: Pillow.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG file from its specification. `rows` come with their filter bytes."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     parts = ((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return PNG + b"".join(chunk(*part) for part in parts)
 
@@ -53,10 +53,10 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def deep_png(values: np.ndarray, colour: int) -> bytes:
+def deep_png(values: np.ndarray, color: int) -> bytes:
     """16 bits a sample, big-endian."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    return png(values.shape[1], values.shape[0], 16, colour, rows)
+    return png(values.shape[1], values.shape[0], 16, color, rows)
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def put(tmp_path: Path):
     return write
 
 
-def grey(values: np.ndarray) -> np.ndarray:
+def gray(values: np.ndarray) -> np.ndarray:
     return np.repeat(values[..., None], 3, -1)
 
 
-def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def over_white(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     a = alpha[..., None] / 255
-    return (colour * a + 255 * (1 - a)) / 255
+    return (color * a + 255 * (1 - a)) / 255
 
 
 def assert_close(array: np.ndarray, expected: np.ndarray, levels_off: float) -> None:
@@ -102,20 +102,20 @@ def test_lossy_files_are_read_closely(put, kind: str):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_grey(put, kind: str):
+def test_gray(put, kind: str):
     pixels = levels(channels=())
-    assert_close(read_image(put(encoded(Pillow.fromarray(pixels), kind))), grey(pixels / 255), 0)
+    assert_close(read_image(put(encoded(Pillow.fromarray(pixels), kind))), gray(pixels / 255), 0)
 
 
 def test_one_bit(put):
     bits = levels(channels=()) > 127
-    assert_close(read_image(put(encoded(Pillow.fromarray(bits)))), grey(bits.astype(float)), 0)
+    assert_close(read_image(put(encoded(Pillow.fromarray(bits)))), gray(bits.astype(float)), 0)
 
 
-def test_grey_with_transparency_lies_over_white(put):
+def test_gray_with_transparency_lies_over_white(put):
     pixels = levels(channels=(2,))
     image = Pillow.fromarray(pixels, "LA")
-    expected = over_white(grey(pixels[..., 0].astype(float)), pixels[..., 1])
+    expected = over_white(gray(pixels[..., 0].astype(float)), pixels[..., 1])
     assert_close(read_image(put(encoded(image))), expected, 1)
 
 
@@ -130,11 +130,11 @@ def test_rgba_lies_over_white(put, kind: str):
 
 
 def palette_image() -> tuple[Pillow.Image, np.ndarray]:
-    colours = levels(4, 1)[:, 0]
+    colors = levels(4, 1)[:, 0]
     index = levels(7, 5, ()) % 4
     image = Pillow.fromarray(index, "P")
-    image.putpalette(colours.tobytes())
-    return image, colours[index]
+    image.putpalette(colors.tobytes())
+    return image, colors[index]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF"])
@@ -143,20 +143,20 @@ def test_palette(put, kind: str):
     assert_close(read_image(put(encoded(image, kind))), pixels / 255, 0)
 
 
-def test_palette_with_one_transparent_colour(put):
+def test_palette_with_one_transparent_color(put):
     image, pixels = palette_image()
     clear = np.asarray(image) == 2
     assert_close(read_image(put(encoded(image, transparency=2))), np.where(clear[..., None], 1, pixels / 255), 0)
 
 
-def test_palette_with_alpha_for_each_colour(put):
+def test_palette_with_alpha_for_each_color(put):
     image, pixels = palette_image()
     alpha = np.array([0, 100, 255, 7], np.uint8)
     expected = over_white(pixels.astype(float), alpha[np.asarray(image)])
     assert_close(read_image(put(encoded(image, transparency=alpha.tobytes()))), expected, 1)
 
 
-def test_rgb_with_one_transparent_colour(put):
+def test_rgb_with_one_transparent_color(put):
     pixels = levels()
     expected = pixels / 255
     expected[2, 3] = 1
@@ -174,9 +174,9 @@ def test_cmyk_jpeg(put):
 
 
 @pytest.mark.parametrize("brightest", [1, 200, 30_000, 65_535])
-def test_grey_of_16_bits_is_out_of_65535_however_dark_it_is(put, brightest: int):
+def test_gray_of_16_bits_is_out_of_65535_however_dark_it_is(put, brightest: int):
     values = np.linspace(0, brightest, 35).reshape(7, 5).astype(np.uint16)
-    assert_close(read_image(put(deep_png(values, 0))), grey(values / 65535), 0)
+    assert_close(read_image(put(deep_png(values, 0))), gray(values / 65535), 0)
 
 
 @pytest.mark.parametrize("order", ["<u2", ">u2"])
@@ -184,7 +184,7 @@ def test_tiff_of_16_bits(put, order: str):
     values = np.linspace(0, 65535, 35).reshape(7, 5).astype(order)
     mode = "I;16" if order == "<u2" else "I;16B"
     image = Pillow.frombytes(mode, (5, 7), values.tobytes())
-    assert_close(read_image(put(encoded(image, "TIFF"))), grey(values.astype(float) / 65535), 0)
+    assert_close(read_image(put(encoded(image, "TIFF"))), gray(values.astype(float) / 65535), 0)
 
 
 def test_rgb_of_16_bits(put):
@@ -201,7 +201,7 @@ def test_rgba_of_16_bits(put):
 @pytest.mark.parametrize("full", [1, 255, 65535])
 def test_floating_point_tiff(put, full: int):
     values = np.linspace(0, 1, 35, dtype=np.float32).reshape(7, 5)
-    assert_close(read_image(put(encoded(Pillow.fromarray(values * full), "TIFF"))), grey(values), 0.01)
+    assert_close(read_image(put(encoded(Pillow.fromarray(values * full), "TIFF"))), gray(values), 0.01)
 
 
 def test_floating_point_that_is_not_finite_is_black(put):
@@ -247,8 +247,8 @@ def profile_with_red_and_green_exchanged() -> bytes:
     return profile[:128] + table
 
 
-def grey_profile() -> bytes:
-    """Grey of gamma 1.75, byte by byte from the specification."""
+def gray_profile() -> bytes:
+    """Gray of gamma 1.75, byte by byte from the specification."""
     white, gamma = struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D), struct.pack(">IH", 1, 0x1C0)
     tags = {b"wtpt": b"XYZ \0\0\0\0" + white, b"kTRC": b"curv\0\0\0\0" + gamma + b"\0\0"}
     offset, table, data = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
@@ -271,12 +271,12 @@ def test_the_profile_of_srgb_changes_nothing(put):
     assert_close(read_image(put(encoded(Pillow.fromarray(pixels), icc_profile=srgb_profile()))), pixels / 255, 1)
 
 
-def test_a_grey_profile_is_converted_to_srgb(put):
+def test_a_gray_profile_is_converted_to_srgb(put):
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     linear = (values / 255) ** 1.75
     expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    data = encoded(Pillow.fromarray(values), icc_profile=grey_profile())
-    assert_close(read_image(put(data)), grey(expected), 2)
+    data = encoded(Pillow.fromarray(values), icc_profile=gray_profile())
+    assert_close(read_image(put(data)), gray(expected), 2)
 
 
 def test_a_profile_counts_for_palettes_and_transparent_pictures(put):
@@ -288,22 +288,22 @@ def test_a_profile_counts_for_palettes_and_transparent_pictures(put):
     assert_close(read_image(put(encoded(Pillow.fromarray(pixels), icc_profile=profile))), expected, 2)
 
 
-@pytest.mark.parametrize("profile", [b"no profile at all", srgb_profile()[:200], grey_profile()])
+@pytest.mark.parametrize("profile", [b"no profile at all", srgb_profile()[:200], gray_profile()])
 def test_a_profile_that_is_damaged_or_of_another_kind_is_left_aside(put, profile: bytes):
     pixels = levels()
     assert_close(read_image(put(encoded(Pillow.fromarray(pixels), icc_profile=profile))), pixels / 255, 0)
 
 
-def test_a_profile_on_deep_grey_is_left_aside(put):
+def test_a_profile_on_deep_gray_is_left_aside(put):
     values = np.linspace(0, 65535, 35).reshape(7, 5).astype(np.uint16)
     image = Pillow.fromarray(values)
-    array = read_image(put(encoded(image, icc_profile=grey_profile())))
-    assert_close(array, grey(values / 65535), 0)
+    array = read_image(put(encoded(image, icc_profile=gray_profile())))
+    assert_close(array, gray(values / 65535), 0)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_an_animation_the_first_frame_is_taken_and_it_says_so(put, kind: str):
-    frames = [Pillow.new("RGB", (20, 10), colour) for colour in ("red", "lime", "blue")]
+    frames = [Pillow.new("RGB", (20, 10), color) for color in ("red", "lime", "blue")]
     path = put(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
     with pytest.warns(UserWarning, match="picture.png has 3 frames; the first is taken"):
         array = read_image(path)
@@ -485,7 +485,7 @@ def test_what_is_written_is_tagged_as_srgb(tmp_path: Path, suffix: str):
     assert "sRGB" in ImageCms.getProfileDescription(profile)
 
 
-def test_jpeg_keeps_the_colours_of_every_pixel(tmp_path: Path):
+def test_jpeg_keeps_the_colors_of_every_pixel(tmp_path: Path):
     write_image(tmp_path / "a.jpg", np.zeros((16, 16, 3), np.float32))
     with Pillow.open(tmp_path / "a.jpg") as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
@@ -613,7 +613,7 @@ def test_shrinking_averages():
     noise = np.random.default_rng(0).random((48, 64, 3)) - 0.5
     mean = resize((smooth[..., None] + 0 * noise).astype(np.float32), 6, 8)
     blocks = smooth.reshape(6, 8, 8, 8).mean((1, 3))
-    np.testing.assert_allclose(mean[1:-1, 1:-1], grey(blocks)[1:-1, 1:-1], atol=5e-3)
+    np.testing.assert_allclose(mean[1:-1, 1:-1], gray(blocks)[1:-1, 1:-1], atol=5e-3)
     # Noise of the size of a pixel averages out; sampling would keep it: a standard deviation of 0.29.
     assert resize(noise.astype(np.float32), 6, 8).std() < 0.06
 

@@ -115,31 +115,31 @@ def test_on_several_devices_lanes_need_not_divide(width: int | None, shallow: li
     assert_near(spread, [alone(problem, narrow_vgg, lbfgs(10), 10) for problem in some])
 
 
-def quadratic(x: Any, shared: Any, centre: Any) -> tuple[Any, Any]:
-    """Least at `centre`, where it is 0."""
-    squares = shared * (x - centre) ** 2
-    return squares.sum(), {"centre": centre.sum()}
+def quadratic(x: Any, shared: Any, center: Any) -> tuple[Any, Any]:
+    """Least at `center`, where it is 0."""
+    squares = shared * (x - center) ** 2
+    return squares.sum(), {"center": center.sum()}
 
 
-CENTRES = [np.float32([1, 2]), np.float32([0, 0]), np.float32([-3, 5])]
+CENTERS = [np.float32([1, 2]), np.float32([0, 0]), np.float32([-3, 5])]
 
 
-def descend(centres: list, steps: int = 30, **options: Any) -> list:
-    starts = [np.zeros(2, np.float32)] * len(centres)
-    args = [(c,) for c in centres]
+def descend(centers: list, steps: int = 30, **options: Any) -> list:
+    starts = [np.zeros(2, np.float32)] * len(centers)
+    args = [(c,) for c in centers]
     return minimize_lanes(quadratic, lbfgs(5), starts, np.float32([2, 3]), args, steps, **options)
 
 
 def test_each_lane_finds_its_own_minimum_and_one_that_is_there_stays():
-    for lane, centre in zip(descend(CENTRES), CENTRES, strict=True):
-        np.testing.assert_allclose(lane.params, centre, atol=1e-5)
-        assert lane.aux["centre"] == centre.sum()
-    assert descend(CENTRES)[1].value == 0
+    for lane, center in zip(descend(CENTERS), CENTERS, strict=True):
+        np.testing.assert_allclose(lane.params, center, atol=1e-5)
+        assert lane.aux["center"] == center.sum()
+    assert descend(CENTERS)[1].value == 0
 
 
 def test_a_broken_lane_changes_nothing_of_the_others():
-    sound = descend(CENTRES)
-    broken = descend([CENTRES[0], np.float32([np.nan, 1]), CENTRES[2]])
+    sound = descend(CENTERS)
+    broken = descend([CENTERS[0], np.float32([np.nan, 1]), CENTERS[2]])
     assert broken[1].aux is None and broken[1].value == np.inf
     for i in (0, 2):
         assert_same(broken[i], sound[i])
@@ -152,7 +152,7 @@ def test_a_callback_sees_the_lanes_that_were_asked_for_and_ends_them():
         seen.append(infos)
         return len(seen) == 4
 
-    found = descend(CENTRES, callback=callback, width=8, mesh=mesh())
+    found = descend(CENTERS, callback=callback, width=8, mesh=mesh())
     assert [len(infos) for infos in seen] == [3, 3, 3, 3]
     assert [lane.evaluations for lane in found] == [4, 4, 4]
     assert seen[0][0].value == pytest.approx(2 * 1 + 3 * 4)
@@ -162,8 +162,8 @@ def test_a_callback_sees_the_lanes_that_were_asked_for_and_ends_them():
 def test_chunks_of_steps_are_the_same_steps(devices: int | None, monkeypatch: pytest.MonkeyPatch):
     """As on an accelerator, where steps are scanned."""
     options = {"mesh": mesh(devices)} if devices else {}
-    by_one = descend(CENTRES, 7, **options)
+    by_one = descend(CENTERS, 7, **options)
     monkeypatch.setattr("stylejax.optimizers.batched.chunk_length", lambda: 3)
-    for a, b in zip(descend(CENTRES, 7, **options), by_one, strict=True):
+    for a, b in zip(descend(CENTERS, 7, **options), by_one, strict=True):
         np.testing.assert_allclose(a.params, b.params, atol=1e-6)
         assert a.evaluations == b.evaluations == 7

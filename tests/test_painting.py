@@ -46,7 +46,7 @@ def test_strokes_are_coherent(painting):
     assert np.median(coherence(painting)) > 2 * np.median(coherence(noise))
 
 
-def test_colours_are_rich_and_contrasts_strong(painting):
+def test_colors_are_rich_and_contrasts_strong(painting):
     brightness, saturation = painting.max(-1), np.ptp(painting, -1)
     assert np.subtract(*np.percentile(saturation, (95, 5))) > 0.35
     assert np.subtract(*np.percentile(brightness, (95, 5))) > 0.5

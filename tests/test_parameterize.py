@@ -49,7 +49,7 @@ def test_random_waves_have_the_amplitude_of_random_pixels(generator):
 
 
 def test_each_level_of_a_pyramid_is_an_enlarged_image(generator):
-    """Of a constant level nothing but its weight is seen; a level is linear between its pixels' centres."""
+    """Of a constant level nothing but its weight is seen; a level is linear between its pixels' centers."""
     pyramid: Any = encode(jnp.zeros((32, 48, 3)), "pyramid")
     zeros = pyramid.levels
     assert [level.shape[:2] for level in zeros] == [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]

@@ -111,7 +111,7 @@ def test_what_else_these_programs_do(name):
     assert (config.pooling, config.optimizer, config.history, config.scales) == ("max", "lbfgs", 100, "1")
     assert (config.size, config.parameterization, config.padding) == (512, "pixels", "zeros")
     assert (config.content_layers, config.style_layers) == (("conv4_2",), LAYERS)
-    assert (config.steps, config.init) == {"gatys2016": (500, "content"), "neural-style": (1000, "grey+noise:0.0001")}[
+    assert (config.steps, config.init) == {"gatys2016": (500, "content"), "neural-style": (1000, "gray+noise:0.0001")}[
         name
     ]
 

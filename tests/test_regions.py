@@ -264,9 +264,9 @@ def test_a_region_too_small_for_a_coarse_scale_waits_for_a_finer_one(narrow_vgg,
     assert np.isfinite(result.loss)
 
 
-def test_a_colour_picture_is_no_mask(tmp_path, photo):
+def test_a_color_picture_is_no_mask(tmp_path, photo):
     stylejax.write_image(tmp_path / "p.png", photo)
-    with pytest.raises(InputError, match="p.png is in colours; a mask is a grey picture, white inside the region"):
+    with pytest.raises(InputError, match="p.png is in colors; a mask is a gray picture, white inside the region"):
         stylejax.read_mask(str(tmp_path / "p.png"))
 
 
@@ -276,10 +276,10 @@ def test_weights_of_styles_that_mean_nothing_are_refused(weights):
         TransferConfig(style_weights=weights)
 
 
-@pytest.mark.parametrize("colour", ["match", "luminance", "after"])
-def test_the_content_s_colours_stay(colour, narrow_vgg, photo, artwork):
+@pytest.mark.parametrize("color", ["match", "luminance", "after"])
+def test_the_content_s_colors_stay(color, narrow_vgg, photo, artwork):
     """Of a painting in red, the picture of a photograph in blue has none."""
     blue, red = photo * np.float32([0.2, 0.4, 1]), artwork * np.float32([1, 0.2, 0.1])
     options = {"vgg": narrow_vgg, **QUICK, "steps": 30, "content_weight": 0.0}
-    plain, kept = (transfer(blue, red, colour=c, **options).image.mean((0, 1)) for c in ("style", colour))
+    plain, kept = (transfer(blue, red, color=c, **options).image.mean((0, 1)) for c in ("style", color))
     assert plain[0] > plain[2] and kept[2] > kept[0] + 0.1

@@ -20,7 +20,7 @@ VOID = {"meta", "link", "img"}
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
-    """No grey: text is."""
+    """No gray: text is."""
     return np.random.default_rng(seed).uniform(0.2, 0.8, (*shape, 3)).astype(np.float32)
 
 

@@ -66,7 +66,7 @@ def test_without_style_weight_the_content_stays(narrow_vgg, photo, artwork):
     np.testing.assert_allclose(result.image, photo, atol=1e-3)
 
 
-@pytest.mark.parametrize("init", ["content", "style", "noise", "grey", "content+noise:0.3"])
+@pytest.mark.parametrize("init", ["content", "style", "noise", "gray", "content+noise:0.3"])
 def test_every_start_works(init, narrow_vgg, photo, artwork):
     losses = []
     transfer(photo, artwork, vgg=narrow_vgg, init=init, callback=lambda s: losses.append(s.loss), **SMALL)
@@ -115,7 +115,7 @@ def test_a_blend_is_the_weighted_sum_and_the_rest_is_shared(photo, artwork):
     np.testing.assert_allclose(first("content+noise:0.3"), 0.7 * content + 0.3 * grain, atol=1e-6)
     np.testing.assert_allclose(first("content+style"), (content + style) / 2, atol=1e-6)
     np.testing.assert_allclose(first("noise:0.2+content+style"), 0.2 * grain + 0.4 * (content + style), atol=1e-6)
-    np.testing.assert_allclose(first("grey"), 0.5)
+    np.testing.assert_allclose(first("gray"), 0.5)
 
 
 def test_a_file_with_a_plus_in_its_name_is_a_file():

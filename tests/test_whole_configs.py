@@ -20,7 +20,7 @@ from stylejax.cli.main import main
 from stylejax.cli.run import options_of
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.images import color as colours
+from stylejax.images import color as colors
 from stylejax.images.io import read_image
 from stylejax.models.architecture import Parameters, random_parameters
 from stylejax.models.vgg import VGG
@@ -45,7 +45,7 @@ CHOSEN: dict[str, st.SearchStrategy[Any]] = {
     "steps": st.just(STEPS),
     "scales": st.sampled_from(["1", "24", "auto"]),
     "seed": st.integers(0, 9),
-    "init": st.sampled_from(["content", "noise", "style", "grey", "content+noise:0.3", str(FOLDER / "t.png")]),
+    "init": st.sampled_from(["content", "noise", "style", "gray", "content+noise:0.3", str(FOLDER / "t.png")]),
     "weights": st.just(NETWORK),
     "content_weight": st.floats(0, 10),
     "style_weight": st.floats(0, 1e4),
@@ -166,7 +166,7 @@ def check_parts(values: dict[str, Any], styles: tuple[str, ...]) -> None:
     smooth = {"tv": "isotropic"} if values["tv"] == "absolute" else {}
     config, paths, vgg = run_of(values | shallow | smooth, styles)
     content, *pictures = map(read_image, paths)
-    inputs = Inputs(*colours.before(config.colour, content, pictures))
+    inputs = Inputs(*colors.before(config.color, content, pictures))
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
     value, gradient = evaluated(plan_of(config, paths), inputs, vgg, None)
     ways = [({"tile": "16"}, None)] * (config.padding != "circular")

@@ -40,9 +40,9 @@ class Watcher:
         self.film = Film(plan.config.steps)
         self.saved, self.shown = 0, 0.0
         self.picture: Text | None = None
-        self.shows = self.wanted.show and shows_colours()
+        self.shows = self.wanted.show and shows_colors()
         if self.wanted.show and not self.shows:
-            say("note: --show needs a terminal of 256 colours or more (TERM=xterm-256color); nothing is shown")
+            say("note: --show needs a terminal of 256 colors or more (TERM=xterm-256color); nothing is shown")
 
     def __call__(self, checkpoint: "Checkpoint") -> None:
         """Between two steps."""
@@ -85,8 +85,8 @@ class Watcher:
         self.picture, self.shown = half_blocks(image), time.monotonic()
 
 
-def shows_colours() -> bool:
-    """Whether standard error is a terminal of 256 or all colours, so that it can show a picture."""
+def shows_colors() -> bool:
+    """Whether standard error is a terminal of 256 or all colors, so that it can show a picture."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -94,7 +94,7 @@ def shows_colours() -> bool:
 
 
 def half_blocks(image: "Picture", columns: int = 0, rows: int = 0) -> "Text":
-    """A picture of characters: each is the upper half of its cell, over a ground of another colour for the lower half. It fits
+    """A picture of characters: each is the upper half of its cell, over a ground of another color for the lower half. It fits
     into the terminal, or into so many columns and rows."""
     from rich.console import Console
     from rich.text import Text

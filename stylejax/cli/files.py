@@ -34,7 +34,7 @@ class Keeping:
     video: Path | None = None
     """A file for the picture's development as a film: an animated .webp, or .mp4 with the extra video."""
     show: bool = False
-    """Show the picture as it develops, in a terminal of 256 or, better, all colours."""
+    """Show the picture as it develops, in a terminal of 256 or, better, all colors."""
     deterministic: bool = False
     """Have a GPU give the same bits in every run, which costs speed; the CPU does so by itself."""
 

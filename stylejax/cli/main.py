@@ -50,7 +50,7 @@ class Transfer:
     content: Annotated[Positional[Path], arg(metavar="CONTENT")]
     """The picture whose objects and arrangement are kept."""
     style: Annotated[Positional[tuple[Path, ...]], arg(metavar="STYLE [STYLE …]")]
-    """One or more pictures whose colours, strokes and shapes are taken on."""
+    """One or more pictures whose colors, strokes and shapes are taken on."""
     out: Output
     preset: Annotated[
         Literal["default", "fast", "quality", "print", "paper", "gatys2016", "neural-style"], arg(help=_presets())

@@ -1,4 +1,4 @@
-"""Whose colours the picture has: the style's, or the content's (Gatys et al. 2016, *Preserving Color in Neural Artistic Style
+"""Whose colors the picture has: the style's, or the content's (Gatys et al. 2016, *Preserving Color in Neural Artistic Style
 Transfer*). Arrays (h, w, 3) in sRGB as it is encoded, in and out.
 
 The luma of a pixel is Y = 0.299 R + 0.587 G + 0.114 B, that of YIQ and YCbCr; its chroma is what is left. Both are linear, so
@@ -13,40 +13,40 @@ from jaxtyping import Float
 
 from stylejax.images.resize import Picture
 
-Colour: TypeAlias = Literal["style", "match", "luminance", "after"]
+Color: TypeAlias = Literal["style", "match", "luminance", "after"]
 Luma: TypeAlias = Float[np.ndarray, "_ _"]
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Rec. 601, as in the papers of Gatys et al."""
 
 FLOOR = 1e-5
-"""Least variance of a style's colours in any direction, a third of a percent squared: a grey picture has colours to be
+"""Least variance of a style's colors in any direction, a third of a percent squared: a gray picture has colors to be
 matched in one direction only, and the noise in the others is not blown up."""
 
 
-def is_of_content(colour: Colour) -> bool:
+def is_of_content(color: Color) -> bool:
     """Whether the styles that the network sees depend on the content."""
-    return colour not in ("style", "after")
+    return color not in ("style", "after")
 
 
-def is_after(colour: Colour) -> bool:
-    """Whether the picture gets its colours when it is made."""
-    return colour in ("luminance", "after")
+def is_after(color: Color) -> bool:
+    """Whether the picture gets its colors when it is made."""
+    return color in ("luminance", "after")
 
 
-def before(colour: Colour, content: Picture, styles: Sequence[Picture]) -> tuple[Picture, list[Picture]]:
-    """Content and styles as the network is to see them: with the content's colours, or in greys, or as they are."""
-    if not is_of_content(colour):
+def before(color: Color, content: Picture, styles: Sequence[Picture]) -> tuple[Picture, list[Picture]]:
+    """Content and styles as the network is to see them: with the content's colors, or in grays, or as they are."""
+    if not is_of_content(color):
         return content, list(styles)
-    if colour == "luminance":
+    if color == "luminance":
         tone = luma(content)
-        return _grey(tone), [_grey(match_luma(luma(style), tone)) for style in styles]
-    return content, [match_colours(style, content) for style in styles]
+        return _gray(tone), [_gray(match_luma(luma(style), tone)) for style in styles]
+    return content, [match_colors(style, content) for style in styles]
 
 
-def after(colour: Colour, image: Picture, content: Picture) -> Picture:
-    """The picture that was made, with the chroma of a content of its size if the colours are to be kept in this way."""
-    return with_luma(content, luma(image)) if is_after(colour) else image
+def after(color: Color, image: Picture, content: Picture) -> Picture:
+    """The picture that was made, with the chroma of a content of its size if the colors are to be kept in this way."""
+    return with_luma(content, luma(image)) if is_after(color) else image
 
 
 def luma(image: Picture) -> Luma:
@@ -65,7 +65,7 @@ def match_luma(tone: Luma, reference: Luma) -> Luma:
     return (ratio * (tone - tone.mean(dtype=np.float64)) + reference.mean(dtype=np.float64)).astype(np.float32)
 
 
-def match_colours(style: Picture, content: Picture) -> Picture:
+def match_colors(style: Picture, content: Picture) -> Picture:
     """Return A x + b of each pixel x of the style, with the mean and covariance of the content's colors.
 
     A Σ_S Aᵀ = Σ_C and b = μ_C - A μ_S. Many A do so: the symmetric Σ_S^-½ (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^-½ moves the colors least
@@ -91,5 +91,5 @@ def _power(matrix: Float[np.ndarray, "3 3"], exponent: float) -> Float[np.ndarra
     return (vectors * np.maximum(values, np.finfo(np.float64).tiny) ** exponent) @ vectors.T
 
 
-def _grey(tone: Luma) -> Picture:
+def _gray(tone: Luma) -> Picture:
     return np.repeat(tone[..., None], 3, -1)

@@ -1,6 +1,6 @@
 """Pictures of 16 bits a channel, which Pillow reads as if they had 8 and does not write: PNG and TIFF, with alpha or without.
 
-Both are written deflated, in one piece, with the colour profile and a text where `picture_text` looks for it.
+Both are written deflated, in one piece, with the color profile and a text where `picture_text` looks for it.
 """
 
 import struct
@@ -66,7 +66,7 @@ def tiff(levels: Deep, profile: bytes, text: dict) -> bytes:
         (277, 3, short(channels)),
         (278, 4, long(h)),
         (279, 4, long(len(pixels))),
-        *([(338, 3, short(2))] if channels == 4 else []),  # The fourth is an alpha that colours are not multiplied by.
+        *([(338, 3, short(2))] if channels == 4 else []),  # The fourth is an alpha that colors are not multiplied by.
         (34675, 7, profile),
     ]
     start = 8 + len(pixels) + len(pixels) % 2

@@ -42,7 +42,7 @@ Pixels: TypeAlias = UInt8[np.ndarray, "_ _ _"] | UInt16[np.ndarray, "_ _ _"]
 def read_image(path: str | os.PathLike[str]) -> Picture:
     """Reads any picture that Pillow knows: upright by its EXIF, converted to sRGB by its profile, flattened onto white.
 
-    Of an animation it takes the first frame, with a warning. PNG and TIFF of 16 bits keep them if their colours are sRGB.
+    Of an animation it takes the first frame, with a warning. PNG and TIFF of 16 bits keep them if their colors are sRGB.
     Raises `InputError` when the file is missing, not a picture, damaged, or larger than `MAX_PIXELS`.
     """
     return read_picture(path)[0]
@@ -50,7 +50,7 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
 
 def read_picture(path: str | os.PathLike[str], flatten: bool = True) -> tuple[Picture, Alpha | None]:
     """What `read_image` reads, and how opaque each pixel is, from 0 to 1; None where the picture knows only opaque ones. With
-    `flatten` off, the colours are those that the file has below its alpha."""
+    `flatten` off, the colors are those that the file has below its alpha."""
     data = _read_bytes(Path(path))
     # Decoders meet hostile bytes in many ways (OSError, SyntaxError, struct.error, zlib.error, …); all mean the same.
     try:
@@ -172,7 +172,7 @@ def _srgb_profile() -> bytes:
 
 
 def _to_srgb(image: Pillow.Image) -> Pillow.Image:
-    """Colours by the embedded profile; a profile that is damaged, or of another kind of image, is left aside."""
+    """Colors by the embedded profile; a profile that is damaged, or of another kind of image, is left aside."""
     profile = image.info.get("icc_profile")
     if profile and image.mode in ("P", "PA", "LA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -217,7 +217,7 @@ def _alpha(image: Pillow.Image) -> Alpha | None:
 
 def _to_array(image: Pillow.Image, flatten: bool = True) -> Picture:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _from_deep_grey(np.asarray(image, np.float32), image.mode)
+        return _from_deep_gray(np.asarray(image, np.float32), image.mode)
     if image.has_transparency_data and flatten:
         image = image.convert("RGBA")
         white = Pillow.new("RGBA", image.size, "white")
@@ -228,9 +228,9 @@ def _to_array(image: Pillow.Image, flatten: bool = True) -> Picture:
     return array
 
 
-def _from_deep_grey(grey: Float[np.ndarray, "h w"], mode: str) -> Picture:
-    """Grey that Pillow does not scale: integers are out of 65535; floating point is in [0, 1], else out of 255 or 65535."""
-    grey = np.nan_to_num(grey, nan=0.0, posinf=0.0, neginf=0.0)
-    brightest = grey.max()
+def _from_deep_gray(gray: Float[np.ndarray, "h w"], mode: str) -> Picture:
+    """Gray that Pillow does not scale: integers are out of 65535; floating point is in [0, 1], else out of 255 or 65535."""
+    gray = np.nan_to_num(gray, nan=0.0, posinf=0.0, neginf=0.0)
+    brightest = gray.max()
     full = 65535 if mode != "F" or brightest > 255 else 255 if brightest > 1 else 1
-    return np.repeat(np.clip(grey / full, 0, 1)[..., None], 3, -1)
+    return np.repeat(np.clip(gray / full, 0, 1)[..., None], 3, -1)

@@ -64,11 +64,11 @@ def paint(width: int = 768, height: int = 600, seed: int = 7) -> Float[np.ndarra
     generator = Generator(np.random.Philox(seed))
     scene = _compose(generator, width, height)
     ground = _pigments(generator, PALETTES, scene.palette.ravel(), 0.8 * scene.tone.ravel() - 0.08)
-    colour = ground.reshape(height, width, 3).repeat(SUPERSAMPLING, 0).repeat(SUPERSAMPLING, 1)
-    relief = np.zeros(colour.shape[:2], np.float32)
+    color = ground.reshape(height, width, 3).repeat(SUPERSAMPLING, 0).repeat(SUPERSAMPLING, 1)
+    relief = np.zeros(color.shape[:2], np.float32)
     for brush in BRUSHES:
-        _cover(generator, scene, brush, colour, relief)
-    lit = _impasto(colour, relief).reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
+        _cover(generator, scene, brush, color, relief)
+    lit = _impasto(color, relief).reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3)
     return lit.mean((1, 3)).clip(0, 1).astype(np.float32)
 
 
@@ -137,7 +137,7 @@ def _cypresses(generator: Generator, scene: Scene, x: Array, y: Array) -> None:
         scene.palette[inside], scene.tone[inside], scene.flow[inside] = CYPRESS, tone[inside], flame[inside] ** 2
 
 
-def _cover(generator: Generator, scene: Scene, brush: tuple, colour: Array, relief: Array) -> None:
+def _cover(generator: Generator, scene: Scene, brush: tuple, color: Array, relief: Array) -> None:
     """One layer of strokes, those of the sky below those of the hills and the cypresses."""
     width, length, coverage, variation = brush
     h, w = scene.tone.shape
@@ -158,7 +158,7 @@ def _cover(generator: Generator, scene: Scene, brush: tuple, colour: Array, reli
         target = pixel.ravel()[samples]
         latest[target] = samples  # Of equal targets the last stays, and with it the stroke that was painted last.
         top = latest[target] == samples
-        _lay(colour, relief, target[top], np.unravel_index(samples[top], pixel.shape), len(wet), load, paints)
+        _lay(color, relief, target[top], np.unravel_index(samples[top], pixel.shape), len(wet), load, paints)
 
 
 def _pixel(points: Array, h: int, w: int) -> tuple[Array, Array]:
@@ -200,7 +200,7 @@ def _bristles(generator: Generator, path: Array, wet: Array, width: float, shape
     return np.where(marks, y * shape[1] + x, -1), load
 
 
-def _lay(colour: Array, relief: Array, target: Array, place: tuple, steps: int, load: Array, paints: list) -> None:
+def _lay(color: Array, relief: Array, target: Array, place: tuple, steps: int, load: Array, paints: list) -> None:
     """Two pigments, half mixed on the brush, in streaks; more paint at the edges of a stroke and at its beginning."""
     u, stroke, v = place
     across = load.shape[1]
@@ -209,27 +209,27 @@ def _lay(colour: Array, relief: Array, target: Array, place: tuple, steps: int, 
     mix = (1.65 * hair - 0.45).clip(0, 0.75)[:, None]
     streak = 0.24 * (load[stroke, (2 * v + 1) % across] - 0.5)[:, None]
     mixed = paints[0][stroke] * (1 - mix) + paints[1][stroke] * mix
-    colour.reshape(-1, 3)[target] = mixed * (1 + 1.2 * streak) + 0.4 * streak
+    color.reshape(-1, 3)[target] = mixed * (1 + 1.2 * streak) + 0.4 * streak
     edge = np.abs(2 * v / (across - 1) - 1)
     body = (0.5 + 0.9 * hair + 0.4 * edge**3 - 0.9 * edge**8) * (1 - 0.5 * t)
     relief.reshape(-1)[target] = 0.3 * relief.reshape(-1)[target] + body
 
 
 def _pigments(generator: Generator, palettes: tuple[str, ...], palette: Array, tone: Array) -> Array:
-    """A colour for each tone, drawn towards the nearest pigment of its palette."""
-    colours = np.empty((len(palette), 3))
+    """A color for each tone, drawn towards the nearest pigment of its palette."""
+    colors = np.empty((len(palette), 3))
     for i, names in enumerate(palettes):
         pigments = np.array([list(bytes.fromhex(name)) for name in names.split()]) / 255
         at = (tone[palette == i] * (len(pigments) - 1)).clip(0, len(pigments) - 1)
         at += 0.6 * (at.round() - at)
-        colours[palette == i] = np.stack([np.interp(at, np.arange(len(pigments)), c) for c in pigments.T], -1)
-    return generator.normal(colours, 0.03).clip(0, 1).astype(np.float32)
+        colors[palette == i] = np.stack([np.interp(at, np.arange(len(pigments)), c) for c in pigments.T], -1)
+    return generator.normal(colors, 0.03).clip(0, 1).astype(np.float32)
 
 
-def _impasto(colour: Array, relief: Array) -> Array:
+def _impasto(color: Array, relief: Array) -> Array:
     """Slopes of the paint that face the upper left are lit, the others lie in shadow."""
     rise = np.zeros_like(relief)
     rise[1:-1] += relief[2:] - relief[:-2]
     rise[:, 1:-1] += relief[:, 2:] - relief[:, :-2]
     light, shadow = (0.8 * rise).clip(0, 1)[..., None], (-0.8 * rise).clip(0, 1)[..., None]
-    return colour * (1 - 0.55 * shadow) + (0.06 + 0.22 * colour) * light
+    return color * (1 - 0.55 * shadow) + (0.06 + 0.22 * color) * light

@@ -73,7 +73,7 @@ def shown(image: Encoded, kept: Kept | None) -> Image:
 
 def measure(image: Image, vgg: VGG, targets: Targets, owned: Owned | None = None, rows: Rows | None = None) -> Measures:
     """Looks at the image once. Of a part of a picture it measures what is `owned`; these measures add up to the whole's. A part
-    that consists of `rows` takes what lies beyond it from its neighbours.
+    that consists of `rows` takes what lies beyond it from its neighbors.
 
     The Gram matrix of a region is G_r = (T∘F)ᵀ(T∘F) with the guide T², normalized so that Σ T² = 1 (Gatys et al. 2017,
     *Controlling Perceptual Factors in Neural Style Transfer*). Deviation: a mask is T² and not T, so that at a soft edge the

@@ -24,7 +24,7 @@ ROUNDING = 8
 """Of a covariance, in units of the last place of the responses' mean square."""
 
 FLAT = 128
-"""The same where all positions respond alike, as to a grey image: there each term of the sums is rounded the same way."""
+"""The same where all positions respond alike, as to a gray image: there each term of the sums is rounded the same way."""
 
 
 class Moments(NamedTuple):

@@ -115,7 +115,7 @@ class VGG(nnx.Module):
 
     def _padded(self, name: str, x: FeatureMap, rows: Rows | None) -> Float[Array, "h w o"]:
         """The response of a layer, which sees one pixel beyond the edge: zeros as in training, or what `padding` says is
-        there, or the neighbour's."""
+        there, or the neighbor's."""
         if rows:
             beyond = jnp.concatenate([rows.above(x, 1), x, rows.below(x, 1)])
             inside = rows.inside(x.shape[0], 2 ** (block(name) - 1))

@@ -1,6 +1,6 @@
 """One picture over many devices, exactly: each has a part of the rows.
 
-Before each convolution a device takes one row from either neighbour; nothing else of a response travels. The devices' measures
+Before each convolution a device takes one row from either neighbor; nothing else of a response travels. The devices' measures
 are added up, and the losses are functions of the sum. Parts are multiples of all poolings, so the last may reach beyond the
 picture: what is there is held at zero, as the padding is, and nobody owns it.
 """

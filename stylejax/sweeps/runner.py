@@ -114,23 +114,23 @@ def _result(row: Row, image: Picture, scales: Sequence[Solution]) -> Result | No
     if any(one.aux is None for one in scales):
         return None
     evaluations = sum(one.evaluations for one in scales)
-    content = read_image(row.content) if color.is_after(row.config.colour) else image
+    content = read_image(row.content) if color.is_after(row.config.color) else image
     image = finished(row.plan, content, image)
     return Result(image, scales[-1].value, scales[-1].aux, row.config.steps, evaluations, False)
 
 
 def _job_maker(vgg: VGG, first: Row) -> Callable[[Row], Job]:
     """Return what makes the job of a row of the group of `first`. What rows share is read and computed once."""
-    picture, colour = functools.lru_cache(8)(read_image), first.config.colour
+    picture, mode = functools.lru_cache(8)(read_image), first.config.color
     content, style = _remembered(64, content_at), _remembered(256, style_at)
 
     @functools.lru_cache(8)
     def inputs(content: Path, styles: tuple[Path, ...]) -> Inputs:
-        return Inputs(*color.before(colour, picture(content), [picture(path) for path in styles]))
+        return Inputs(*color.before(mode, picture(content), [picture(path) for path in styles]))
 
     def job(row: Row) -> Job:
         # Styles depend on the content only where they take on its colors.
-        like = row.content if color.is_of_content(colour) else None
+        like = row.content if color.is_of_content(mode) else None
 
         def build(scale: Scale) -> Problem:
             return build_problem(

@@ -54,7 +54,7 @@ def strongest(features: Float[np.ndarray, "h w c"], count: int) -> list[int]:
 
 
 def map_picture(features: Float[np.ndarray, "h w"], height: int, width: int) -> Picture:
-    """One map in grey, white where it is strongest, in squares of its positions; a silent map is black."""
+    """One map in gray, white where it is strongest, in squares of its positions; a silent map is black."""
     scaled = features / max(float(features.max()), np.finfo(np.float32).tiny)
     rows, columns = np.arange(height) * scaled.shape[0] // height, np.arange(width) * scaled.shape[1] // width
     return np.repeat(scaled[rows][:, columns, None], 3, -1).astype(np.float32)

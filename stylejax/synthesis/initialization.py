@@ -17,7 +17,7 @@ def first_image(config: TransferConfig, content: Picture, styles: list[Picture],
         "content": lambda: resize(content, *size),
         "style": lambda: resize(styles[0], *size),
         "noise": lambda: noise(config.seed, *size),
-        "grey": lambda: np.full((*size, 3), 0.5, np.float32),
+        "gray": lambda: np.full((*size, 3), 0.5, np.float32),
     }
     match list(parse_init(config.init).items()):
         case []:

@@ -37,7 +37,7 @@ def reconstruct_content(
 
 
 def content_scales(size: int) -> str:
-    """A quarter and a half of the size come first: what a layer hardly sees, as the mean colour of a region, a coarse scale
+    """A quarter and a half of the size come first: what a layer hardly sees, as the mean color of a region, a coarse scale
     shows it. At 128² and 200 steps this brought conv2_1 from 26 to 31 dB, conv3_1 from 14 to 21."""
     return f"{size // 4},{size // 2}" if size >= 64 else "1"
 

@@ -18,8 +18,8 @@ from stylejax.models.architecture import block
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
 
-GREY = 0.1
-"""The most that the channels of a mask may differ. A picture in colours is no mask."""
+GRAY = 0.1
+"""The most that the channels of a mask may differ. A picture in colors is no mask."""
 
 
 class Masks(NamedTuple):
@@ -41,10 +41,10 @@ def read_masks(config: TransferConfig, read: Callable[[str], Mask] | None = None
 
 
 def read_mask(path: str) -> Mask:
-    """A grey picture as a mask: white is inside. Raises `InputError` for one in colours."""
+    """A gray picture as a mask: white is inside. Raises `InputError` for one in colors."""
     image = read_image(path)
-    if np.ptp(image, axis=-1).max() > GREY:
-        raise InputError(f"{path} is in colours; a mask is a grey picture, white inside the region and black outside")
+    if np.ptp(image, axis=-1).max() > GRAY:
+        raise InputError(f"{path} is in colors; a mask is a gray picture, white inside the region and black outside")
     return image.mean(-1)
 
 

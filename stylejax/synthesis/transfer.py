@@ -140,7 +140,7 @@ def run_plan(
     shards = plan.partition.shards
     if shards > 1 and (mesh is None or mesh.size != shards):
         raise InputError(f"--shard {shards} needs a mesh of {shards} devices; give transfer one, as its text says")
-    inputs = Inputs(*color.before(plan.config.colour, content, styles))
+    inputs = Inputs(*color.before(plan.config.color, content, styles))
     job = Job(
         plan,
         functools.partial(build_problem, plan, inputs, vgg, mesh=mesh),
@@ -201,7 +201,7 @@ def _starts(jobs: Sequence[Job], problems: list[Problem], index: int, images: li
 def picture_of(plan: Plan, content: Picture, checkpoint: Checkpoint) -> Picture:
     """Return the image of a checkpoint, in the size of the result."""
     encoded = minimizer_of(plan.config, 1).result(checkpoint.run.state)
-    seen, _ = color.before(plan.config.colour, content, [])
+    seen, _ = color.before(plan.config.color, content, [])
     kept = kept_at(seen, plan.masks, *jax.eval_shape(decode, encoded).shape[:2])
     return finished(plan, content, np.asarray(shown(encoded, kept)))
 
@@ -209,9 +209,9 @@ def picture_of(plan: Plan, content: Picture, checkpoint: Checkpoint) -> Picture:
 def finished(plan: Plan, content: Picture, image: Picture) -> Picture:
     """Return an image in the size of the result, with the colors that it gets at the end."""
     image = resize(image.clip(0, 1), *plan.schedule[-1].size).clip(0, 1)
-    if not color.is_after(plan.config.colour):
+    if not color.is_after(plan.config.color):
         return image
-    return color.after(plan.config.colour, image, resize(content, *image.shape[:2])).clip(0, 1)
+    return color.after(plan.config.color, image, resize(content, *image.shape[:2])).clip(0, 1)
 
 
 def _check_network(config: TransferConfig, vgg: VGG) -> None:

@@ -1,12 +1,12 @@
-"""Whose colours a picture has: closed forms, and few-line oracles of the papers' formulas."""
+"""Whose colors a picture has: closed forms, and few-line oracles of the papers' formulas."""
 
 import numpy as np
 import pytest
 from conftest import picture
 from scipy.linalg import sqrtm
 
-from stylejax.images import color as colours
-from stylejax.images.color import match_colours, match_luma
+from stylejax.images import color as colors
+from stylejax.images.color import match_colors, match_luma
 
 
 @pytest.fixture
@@ -24,33 +24,33 @@ def statistics(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_matched_picture_has_the_mean_and_covariance_of_the_other(pair):
     style, content = pair
-    matched = match_colours(style, content)
+    matched = match_colors(style, content)
     assert matched.shape == style.shape and matched.dtype == np.float32
     for found, expected in zip(statistics(matched), statistics(content), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_colours_are_moved_by_the_symmetric_map_and_no_other_map_moves_them_less(pair):
+def test_colors_are_moved_by_the_symmetric_map_and_no_other_map_moves_them_less(pair):
     """SciPy's matrix square root on the covariances as they are; the others are those of Cholesky and of the principal axes."""
     style, content = pair
     (mean_s, s), (mean_c, c) = statistics(style), statistics(content)
     root = np.real(sqrtm(s))
     inverse = np.linalg.inv(root)
-    found = match_colours(style, content)
+    found = match_colors(style, content)
     expected = (style - mean_s) @ (inverse @ np.real(sqrtm(root @ c @ root)) @ inverse).T + mean_c
     np.testing.assert_allclose(found, expected, atol=2e-5)
     for other in (np.linalg.cholesky(c) @ np.linalg.inv(np.linalg.cholesky(s)), np.real(sqrtm(c)) @ inverse):
         assert np.mean((found - style) ** 2) < np.mean(((style - mean_s) @ other.T + mean_c - style) ** 2)
 
 
-def test_pictures_without_colours_do_no_harm(pair):
-    """Of a grey or flat style nothing is blown up; of a grey content, the style becomes grey."""
+def test_pictures_without_colors_do_no_harm(pair):
+    """Of a gray or flat style nothing is blown up; of a gray content, the style becomes gray."""
     style, content = pair
-    grey = np.repeat(style.mean(-1, keepdims=True), 3, -1)
-    for odd in (grey, np.full_like(style, 0.5)):
-        assert np.abs(match_colours(odd, content)).max() < 3
-    greyed = match_colours(style, grey)
-    assert np.ptp(greyed, -1).max() < 1e-4
+    gray = np.repeat(style.mean(-1, keepdims=True), 3, -1)
+    for odd in (gray, np.full_like(style, 0.5)):
+        assert np.abs(match_colors(odd, content)).max() < 3
+    grayed = match_colors(style, gray)
+    assert np.ptp(grayed, -1).max() < 1e-4
 
 
 def test_luma_is_matched_in_mean_and_deviation(pair):
@@ -60,26 +60,26 @@ def test_luma_is_matched_in_mean_and_deviation(pair):
     assert np.isfinite(match_luma(np.zeros((4, 4), np.float32), np.eye(3, dtype=np.float32))).all()
 
 
-@pytest.mark.parametrize("colour", ["luminance", "after"])
-def test_a_picture_has_the_chroma_of_the_content_and_the_luma_of_the_result(pair, colour):
+@pytest.mark.parametrize("color", ["luminance", "after"])
+def test_a_picture_has_the_chroma_of_the_content_and_the_luma_of_the_result(pair, color):
     """In YIQ by NTSC's matrix."""
     yiq = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
     image, content = pair[0][:30, :30], pair[1][:30, :30]
-    found = colours.after(colour, image, content) @ yiq.T
+    found = colors.after(color, image, content) @ yiq.T
     np.testing.assert_allclose(found[..., 0], image @ yiq[0], atol=1e-6)
     np.testing.assert_allclose(found[..., 1:], content @ yiq[1:].T, atol=1e-5)
 
 
-def test_luminance_gives_the_network_greys_of_the_content_s_range(pair):
-    content, styles = colours.before("luminance", pair[0], [pair[1]])
+def test_luminance_gives_the_network_grays_of_the_content_s_range(pair):
+    content, styles = colors.before("luminance", pair[0], [pair[1]])
     for image in (content, *styles):
         assert (image == image[..., :1]).all()
     np.testing.assert_allclose(content[..., 0], pair[0] @ [0.299, 0.587, 0.114], atol=1e-6)
     np.testing.assert_allclose(styles[0].std(), content.std(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("colour", ["style", "after"])
-def test_otherwise_nothing_is_changed_before(pair, colour):
-    content, styles = colours.before(colour, pair[0], [pair[1]])
+@pytest.mark.parametrize("color", ["style", "after"])
+def test_otherwise_nothing_is_changed_before(pair, color):
+    content, styles = colors.before(color, pair[0], [pair[1]])
     assert content is pair[0] and styles[0] is pair[1]
-    assert colours.after("style", pair[0], pair[0]) is pair[0]
+    assert colors.after("style", pair[0], pair[0]) is pair[0]

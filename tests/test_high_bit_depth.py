@@ -32,8 +32,8 @@ def alpha(generator):
 def test_sixteen_bits_go_in_and_come_out(tmp_path, image, alpha, suffix, transparent):
     path = tmp_path / f"deep{suffix}"
     write_image(path, image, "a text", alpha if transparent else None, 16)
-    colours, found = read_picture(path, flatten=False)
-    assert np.array_equal(levels(colours, 16), np.rint(image.astype(np.float64) * 65535).astype(np.uint16))
+    colors, found = read_picture(path, flatten=False)
+    assert np.array_equal(levels(colors, 16), np.rint(image.astype(np.float64) * 65535).astype(np.uint16))
     if transparent:
         np.testing.assert_allclose(found, alpha, atol=1 / 65535)
         np.testing.assert_allclose(read_image(path), image * alpha[..., None] + 1 - alpha[..., None], atol=2e-5)
@@ -152,8 +152,8 @@ def test_a_transparent_content_makes_a_transparent_picture_that_is_verified(stud
 def test_a_changed_lower_byte_is_noticed(studio, capsys):
     words = ["-o", "o.png", "--weights", "narrow.h5", "--size", "32", "--steps", "2", "--bits", "16"]
     assert main(["transfer", "c.png", "s.png", *words]) == 0
-    colours, alpha = read_picture("o.png", flatten=False)
-    pixels = levels(colours, 16)
+    colors, alpha = read_picture("o.png", flatten=False)
+    pixels = levels(colors, 16)
     pixels[0, 0, 0] ^= 1
     write_image("o.png", pixels.astype(np.float32) / 65535, read_text("o.png"), alpha, 16)
     assert main(["verify", "o.png"]) == 1
