@@ -389,12 +389,12 @@ def test_an_interrupted_run_is_verified_as_far_as_it_went(made, said, monkeypatc
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda tree: tree["recipe"]["content"].update(name="../c.png"), "it should be the name of a file, without a"),
-        (lambda tree: tree["recipe"]["weights"].update(file="/etc/passwd"), "it should be the name of a file"),
+        (lambda tree: tree["recipe"]["content"].update(name="../c.png"), "Expected `str` of another form"),
+        (lambda tree: tree["recipe"]["weights"].update(file="/etc/passwd"), "Expected `str` of another form"),
         (lambda tree: tree["recipe"].update(init={"name": "c.png", "sha256": None}), "recipe has 'init', which this"),
         (
             lambda tree: tree["recipe"]["files"].update(init=[{"name": "/dev/zero", "sha256": None}]),
-            "it should be the name of",
+            "Expected `str` of",
         ),
         (lambda tree: tree["recipe"]["config"].update(init="/dev/zero"), "recipe.files does not say which file"),
         (lambda tree: tree["recipe"]["config"].update(weights="../net.h5"), None),

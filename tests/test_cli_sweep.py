@@ -106,7 +106,11 @@ def test_bad_rows_are_named_before_anything_starts(studio: Path, refusal: Callab
     (studio / "grid.toml").write_text(rows(200, FAULTS))
     said = refusal("sweep", "grid.toml", "-o", "out")
     assert "3 of 200 rows can not be run." in said
-    for text in ("Row 17: gone.png does not exist", "Row 90: style_weight is nan", "Row 161: unknown layer 'conv9_1'"):
+    for text in (
+        "Row 17: gone.png does not exist",
+        "Row 90: --style-weight is nan",
+        "Row 161: unknown layer 'conv9_1'",
+    ):
         assert text in said
     assert said.endswith("Mend them, or leave them out with --skip-bad\n")
 
@@ -127,7 +131,7 @@ def test_skip_bad_leaves_them_out(studio: Path, capsys: pytest.CaptureFixture[st
             ("sweep", "-o", "out"),
             "a sweep of nothing; list settings, as in --style-weight 1e2,1e3, or name a TOML file",
         ),
-        (("sweep", "-o", "out", "--seed", "x", *GRID), "4 of 4 rows can not be run. Rows 1, 2, 3, 4: seed is 'x'"),
+        (("sweep", "-o", "out", "--seed", "x", *GRID), "4 of 4 rows can not be run. Rows 1, 2, 3, 4: --seed is 'x'"),
         (("sweep", "-o", "out", *GRID, "--lanes", "0"), "--lanes is 0; it should be a whole number from 1"),
         (("sweep", "-o", "c.png", *GRID), "can not make the folder c.png: File exists"),
         (("sweep", *GRID), "out"),

@@ -122,11 +122,11 @@ def test_rows_with_the_same_fault_are_named_together():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"seed": ("x",)}, "seed: Expected `int`, got `str`"),
-        ({"size": ("1.5",)}, "size: Expected `int`, got `str`"),
-        ({"style_weight": ("many",)}, "style_weight: Expected `float`, got `str`"),
+        ({"seed": ("x",)}, "--seed is 'x'; it should be a whole number"),
+        ({"size": ("1.5",)}, "--size is '1.5'; it should be a whole number"),
+        ({"style_weight": ("many",)}, "--style-weight is 'many'; it should be a number"),
         ({"style_weight": ("-1",)}, "--style-weight is -1.0; it should be a number of 0 or more"),
-        ({"optimizer": ("sgd",)}, "optimizer: Invalid enum value 'sgd'"),
+        ({"optimizer": ("sgd",)}, "--optimizer is 'sgd'; it should be one of lbfgs, adam"),
         ({"weights": ("gone.h5",)}, "no weights file 'gone.h5'"),
         ({"init": ("gone.png",)}, "gone.png does not exist"),
         ({"preset": ("papre",)}, r"unknown preset 'papre' (did you mean 'paper'?)"),

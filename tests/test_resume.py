@@ -288,11 +288,11 @@ def test_a_position_is_believed_field_by_field(refused, stopped: bytes, folder: 
         arrays = dict(archive)
     sound = json.loads(bytes(arrays["run"]))
     for change, reason in (
-        ({"steps": -1}, "steps is -1; it should be a whole number from 0"),
-        ({"places": sound["places"] | {"content": 7}}, "places.content is 7; it should be a text"),
-        ({"recipe": sound["recipe"] | {"config": None}}, "recipe.config is None; it should be an object"),
+        ({"steps": -1}, "steps: Expected `int` >= 0"),
+        ({"places": sound["places"] | {"content": 7}}, "places.content: Expected `str`, got `int`"),
+        ({"recipe": sound["recipe"] | {"config": None}}, "recipe.config: Expected `object`, got `null`"),
         ({"do": "harm"}, "it has 'do', which this version of stylejax does not know"),
-        ({"format": "stylejax run 9"}, "format is 'stylejax run 9'; it should be one of stylejax run 1"),
+        ({"format": "stylejax run 9"}, "format: Invalid enum value 'stylejax run 9'"),
         ({"scale": 99}, "index out of range"),
     ):
         text = np.frombuffer(json.dumps(sound | change).encode(), np.uint8)

@@ -1,4 +1,4 @@
-"""What is minimized: content, style and total variation of one image, against targets computed once (eq. 7).
+"""The objective: content, style and total variation of one image against targets that are computed once (equation 7).
 
 Every argument of `objective` is a pytree and none is static: a weight can change, or become a batch under `jax.vmap`,
 without a new compilation. Which layers count is the set of names in the targets.
@@ -18,8 +18,8 @@ from stylejax.losses.targets import (
     Kept,
     StyleTarget,
     Targets,
-    layer_and_region,
-    layers_in,
+    parse_style_key,
+    required_layers,
     style_statistic,
 )
 from stylejax.losses.wasserstein import Moments, wasserstein_loss
@@ -37,33 +37,33 @@ class Terms(NamedTuple):
     tv: Scalar | float
 
 
-class Measures(NamedTuple):
-    """What the terms are made of, each a `Mean` over positions: those of a picture's parts add up to those of the whole."""
+class Statistics(NamedTuple):
+    """Statistics of an image, each a `Mean` over positions: those of its parts add up to those of the whole."""
 
     content: dict[str, Mean]
     style: dict[str, Mean]
     tv: tuple[Mean, ...]
 
 
-class Owned(NamedTuple):
-    """Which positions a part of a picture answers for: 1 for its own, 0 for its halo; of the image, and by layer."""
+class OwnershipMasks(NamedTuple):
+    """Masks of the positions that a tile or shard owns, 1, and of its halo, 0: of the pixels, and by layer."""
 
     pixels: PositionWeights
     layers: Mapping[str, PositionWeights]
 
 
 def objective(image: Encoded, vgg: VGG, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
-    """α · content + β · style (eq. 7) + total variation: the inner product of `weights` with the terms, and the terms.
+    """Return α · content + β · style (equation 7) + total variation, and its terms before their weights.
 
-    `image` is an image (h, w, 3) or the numbers that it is made of (`parameterize`).
+    `image` is an image (h, w, 3) or its parameters (`stylejax.encode`).
     Raises `InputError` when `weights` and `targets` do not name the same layers.
     """
     _check_layers(targets, weights)
-    return weighed(measure(shown(image, targets.kept), vgg, targets), targets, weights)
+    return weighted_loss(measure_statistics(shown(image, targets.kept), vgg, targets), targets, weights)
 
 
 def shown(image: Encoded, kept: Kept | None) -> Image:
-    """The image (1 - t) x + t c, with t the share and c the picture of what is kept: where t is 1, the gradient is 0."""
+    """Return the image (1 - t) x + t c, with share t and image c of the preserved region; at t = 1 the gradient is 0."""
     decoded = decode(image)
     if kept is None:
         return decoded
@@ -71,9 +71,13 @@ def shown(image: Encoded, kept: Kept | None) -> Image:
     return (1 - share) * decoded + share * kept.image
 
 
-def measure(image: Image, vgg: VGG, targets: Targets, owned: Owned | None = None, rows: Rows | None = None) -> Measures:
-    """Looks at the image once. Of a part of a picture it measures what is `owned`; these measures add up to the whole's. A part
-    that consists of `rows` takes what lies beyond it from its neighbors.
+def measure_statistics(
+    image: Image, vgg: VGG, targets: Targets, owned: OwnershipMasks | None = None, rows: Rows | None = None
+) -> Statistics:
+    """Return the statistics of an image in one pass of the network.
+
+    Statistics of the `owned` positions of the parts of an image add up to those of the whole. A shard of `rows` takes the rows
+    beyond it from its neighbors.
 
     The Gram matrix of a region is G_r = (T∘F)ᵀ(T∘F) with the guide T², normalized so that Σ T² = 1 (Gatys et al. 2017,
     *Controlling Perceptual Factors in Neural Style Transfer*). Deviation: a mask is T² and not T, so that at a soft edge the
@@ -83,35 +87,35 @@ def measure(image: Image, vgg: VGG, targets: Targets, owned: Owned | None = None
     def look(layer: str, response: FeatureMap) -> tuple[Mean | None, dict[str, Mean]]:
         own = owned.layers[layer] if owned else None
         content = squared_error(response, targets.content[layer], own) if layer in targets.content else None
-        entries = [name for name in targets.style if layer_and_region(name)[0] == layer]
+        entries = [name for name in targets.style if parse_style_key(name)[0] == layer]
         within = {name: _both(own, targets.guides.get(name)) for name in entries}
         return content, {name: style_statistic(response, targets.style[name], within[name]) for name in entries}
 
-    seen = vgg.apply_with(image, layers_in(targets), look, rows)
-    return Measures(
+    seen = vgg.apply_with(image, required_layers(targets), look, rows)
+    return Statistics(
         content={name: seen[name][0] for name in targets.content},
-        style={name: seen[layer_and_region(name)[0]][1][name] for name in targets.style},
+        style={name: seen[parse_style_key(name)[0]][1][name] for name in targets.style},
         tv=targets.variations(image, owned.pixels if owned else None),
     )
 
 
-def terms_of(measures: Measures, targets: Targets) -> Terms:
-    """The losses, from measures of the whole picture."""
+def loss_terms(measures: Statistics, targets: Targets) -> Terms:
+    """Return the losses from the statistics of the whole image."""
     return Terms(
         content={name: 0.5 * error.value for name, error in measures.content.items()},
-        style={name: style_error(mean.value, targets.style[name]) for name, mean in measures.style.items()},
+        style={name: style_term(mean.value, targets.style[name]) for name, mean in measures.style.items()},
         tv=sum((v.value for v in measures.tv), jnp.zeros(())),
     )
 
 
-def weighed(measures: Measures, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
-    """The objective from measures of the whole picture: the inner product of `weights` with the terms, and the terms."""
-    terms = terms_of(measures, targets)
+def weighted_loss(measures: Statistics, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
+    """Return the inner product of `weights` with the loss terms, and the terms, from the statistics of the whole image."""
+    terms = loss_terms(measures, targets)
     return jnp.asarray(optax.tree.vdot(weights, terms)), terms
 
 
-def style_error(value: Float[Array, "_ _"], target: StyleTarget) -> Scalar:
-    """The style loss of a layer from the mean that was measured; from zeros, that of an image without any response."""
+def style_term(value: Float[Array, "_ _"], target: StyleTarget) -> Scalar:
+    """Return the style loss of one layer from its statistic."""
     return wasserstein_loss(value, target) if isinstance(target, Moments) else style_loss(value, target)
 
 

@@ -1,4 +1,4 @@
-"""What the image is compared with: features of the content and statistics of the style, by layer and region."""
+"""Targets of the losses: features of the content and statistics of the style, by layer and region."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,27 +22,26 @@ AnyImage: TypeAlias = Float[Array, "_ _ 3"]
 Statistic: TypeAlias = Literal["gram", "wasserstein"]
 
 StyleTarget: TypeAlias = Float[Array, "_ _"] | Moments
-"""What a layer's style is compared by is what its target is: Gram matrices, or Gaussians."""
+"""A Gram matrix, or a Gaussian: the type of a target decides the loss of its layer."""
 
 StyleTargets: TypeAlias = dict[str, StyleTarget]
 
 Guides: TypeAlias = Mapping[str, Float[Array, "_ _"] | None]
-"""How far each position belongs to a region, by layer, each of its own size; None where all positions count alike."""
+"""Share of each position that belongs to a region, by layer, each of its own size; None if all positions count alike."""
 
 
 class Kept(NamedTuple):
-    """A picture that shows in place of the image, as far as `share` says, and to that extent is not changed."""
+    """A region that stays as it is: `share` of each position, from 0 to 1, is that of `image`."""
 
     image: Image
     share: PositionWeights
 
 
 class Targets(NamedTuple):
-    """What the image should have: responses of the content image and statistics of the style, each by layer; and which of
-    the functions in `losses` measures its variations.
+    """Features P of the content by layer, statistics A of the style by layer, or by layer and region as `conv4_1/2`.
 
-    An entry of `style` is a layer, or a layer and a region as `conv4_1/2`. `guides` has, by the same names, how far each
-    position of that layer belongs to the region; an entry without a guide is of all positions alike.
+    `guides` weigh the positions of a layer by the keys of `style`; without one all positions count alike. `variations` is one
+    of `TOTAL_VARIATIONS`.
     """
 
     content: Features
@@ -63,23 +62,27 @@ def make_targets(
 
 
 def content_targets(vgg: VGG, content: Image, layers: Iterable[str]) -> Features:
-    """P of eq. 1 for each layer."""
+    """Return P of equation 1 for each layer."""
     return vgg(content, tuple(layers))
 
 
 def style_targets(
     vgg: VGG, style: Image, layers: Iterable[str], guides: Guides | None = None, statistic: Statistic = "gram"
 ) -> StyleTargets:
-    """A of eq. 4 for each layer, or its `Moments`, of all positions or as `guides` weigh them. It does not depend on the size
-    of the image."""
-    like, within = no_target(statistic), guides or {}
+    """Return A of equation 4, or `Moments`, for each layer, with the positions weighted by `guides`.
+
+    A statistic is a mean over positions, so that images of different sizes can be compared.
+    """
+    like, within = placeholder_target(statistic), guides or {}
     means = {name: style_statistic(f, like, within.get(name)) for name, f in vgg(style, tuple(layers)).items()}
-    return {name: target_from(mean.value, statistic) for name, mean in means.items()}
+    return {name: statistic_target(mean.value, statistic) for name, mean in means.items()}
 
 
 def blend(targets: Sequence[StyleTargets], weights: Sequence[float] = ()) -> StyleTargets:
-    """The weighted mean of several styles' Gram matrices, Σ w A / Σ w: the minimum of the weighted sum of their style
-    losses. Of Gaussians, the one with the mean of their moments. A style counts at the layers that it has."""
+    """Return the weighted mean of several styles' Gram matrices, Σ w A / Σ w: the minimum of the weighted sum of their losses.
+
+    Gaussians are blended by their moments. A style counts at the layers that it has.
+    """
     pairs = [(w, style) for w, style in zip(weights or [1.0] * len(targets), targets, strict=True) if w > 0]
     layers = dict.fromkeys(name for _, style in pairs for name in style)
 
@@ -93,38 +96,39 @@ def blend(targets: Sequence[StyleTargets], weights: Sequence[float] = ()) -> Sty
     return {name: mean(name) for name in layers}
 
 
-def entry(layer: str, region: str = "") -> str:
-    """The name of a layer's style in a region: `conv4_1/2`, or `conv4_1` where there are no regions."""
+def style_key(layer: str, region: str = "") -> str:
+    """Return the key of a layer's style in a region: `conv4_1/2`, or `conv4_1` without regions."""
     return f"{layer}/{region}" if region else layer
 
 
-def layer_and_region(name: str) -> tuple[str, str]:
-    """What `entry` made the name of."""
+def parse_style_key(name: str) -> tuple[str, str]:
+    """Return layer and region of a key."""
     layer, _, region = name.partition("/")
     return layer, region
 
 
-def layers_in(targets: Targets) -> tuple[str, ...]:
-    """Every layer that the targets name."""
-    return tuple(dict.fromkeys((*targets.content, *(layer_and_region(name)[0] for name in targets.style))))
+def required_layers(targets: Targets) -> tuple[str, ...]:
+    """Return every layer that the targets name."""
+    return tuple(dict.fromkeys((*targets.content, *(parse_style_key(name)[0] for name in targets.style))))
 
 
-def no_target(statistic: Statistic) -> StyleTarget:
-    """What stands for a target where a style is measured and not compared."""
+def placeholder_target(statistic: Statistic) -> StyleTarget:
+    """Return the placeholder of a target, for a style that is measured and not compared."""
     nothing = jnp.zeros((0, 0))
     return nothing if statistic == "gram" else Moments(nothing, nothing)
 
 
 def statistics_only(guides: Guides, statistic: Statistic) -> Targets:
     """Return targets with which the statistics of a style are measured, at the layers of the guides, and not compared."""
-    style = dict.fromkeys(guides, no_target(statistic))
+    style = dict.fromkeys(guides, placeholder_target(statistic))
     return Targets({}, style, guides, None, TOTAL_VARIATIONS["squared"])
 
 
-def target_from(value: Float[Array, "_ _"], statistic: Statistic) -> StyleTarget:
-    """The target from what was measured of a style."""
+def statistic_target(value: Float[Array, "_ _"], statistic: Statistic) -> StyleTarget:
+    """Return the target of a measured statistic."""
     return value if statistic == "gram" else target_of(value)
 
 
 def style_statistic(features: FeatureMap, target: StyleTarget, weights: PositionWeights | None) -> Mean:
+    """Return the statistic of features that has the type of `target`, as a mean over positions."""
     return moments(features, weights) if isinstance(target, Moments) else correlations(features, weights)

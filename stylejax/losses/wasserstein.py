@@ -1,7 +1,6 @@
-"""The style as a Gaussian: the mean and the covariance of a layer's responses, and how far two of them are apart.
+"""Style as a Gaussian: mean μ and covariance Σ of a layer's features over positions, and their Wasserstein distance.
 
-μ and Σ are those of the responses over positions, μ* and Σ* those of the style. The Wasserstein distance of two Gaussians is
-the least mean square of the ways on which one is carried into the other (Dowson and Landau 1982):
+With μ* and Σ* of the style (Dowson and Landau 1982):
 
     W² = |μ - μ*|² + tr(Σ + Σ* - 2 (Σ*^½ Σ Σ*^½)^½)
 """
@@ -17,39 +16,38 @@ from stylejax.losses.reductions import Mean, PositionWeights
 from stylejax.types import FeatureMap, GramMatrix, Scalar
 
 ITERATIONS = 16
-"""Of Newton and Schulz. Each lets a root be seen that is smaller by a third: down to 1/650 of the largest. More would let
-the rounding of float32 grow, which makes eigenvalues of zero negative."""
+"""Newton–Schulz iterations. 16 resolve singular values down to 1/650 of the largest; more amplify the rounding of float32 until
+eigenvalues of zero turn negative."""
 
 ROUNDING = 8
-"""Of a covariance, in units of the last place of the responses' mean square."""
+"""Rounding of a covariance, in units of the last place of the features' mean square."""
 
 FLAT = 128
-"""The same where all positions respond alike, as to a gray image: there each term of the sums is rounded the same way."""
+"""The same for an image without variation, such as a gray one: there each term of the sums is rounded the same way."""
 
 
 class Moments(NamedTuple):
-    """What a style should have: the means over positions of all products of its N channels and a channel of ones, that is
-    E[F Fᵀ], and E[F] as the last column; and Σ*^½, which follows from them."""
+    """Second moments of the N channels and a channel of ones, E[F Fᵀ] with E[F] as last column, and Σ*^½, which follows."""
 
     products: Float[Array, "_ _"]
     root: GramMatrix
 
 
 def moments(features: FeatureMap, weights: PositionWeights | None = None) -> Mean:
-    """The `products` of `Moments`, as a mean that is not divided yet: it adds up over the parts of a picture."""
+    """Return the `products` of `Moments` as a `Mean`, which adds up over the parts of an image."""
     ones = jnp.ones((*features.shape[:2], 1), features.dtype)
     return correlations(jnp.concatenate([features, ones], 2), weights)
 
 
 def target_of(products: Float[Array, "_ _"]) -> Moments:
-    """A target from its products."""
+    """Return the target of given products."""
     values, vectors = jnp.linalg.eigh(_gaussian(products)[1])
     root = jnp.matmul(vectors * jnp.sqrt(jnp.maximum(values, 0))[None], vectors.T, precision="highest")
     return Moments(products, root)
 
 
 def wasserstein_loss(products: Float[Array, "_ _"], target: Moments) -> Scalar:
-    """W² / N of the image's Gaussian, of which the products are given, and the target's."""
+    """Return W² / N between the Gaussian of `products` and the target's."""
     (mean, covariance), (wanted, its_covariance) = _gaussian(products), _gaussian(target.products)
     seen = jnp.matmul(jnp.matmul(target.root, covariance, precision="highest"), target.root, precision="highest")
     way = jnp.trace(covariance) + jnp.trace(its_covariance) - 2 * root_trace(seen)

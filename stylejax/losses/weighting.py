@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stylejax.losses.objective import Terms
-from stylejax.losses.targets import Targets, layer_and_region
+from stylejax.losses.targets import Targets, parse_style_key
 from stylejax.losses.wasserstein import Moments
 from stylejax.types import Scalar
 
@@ -66,13 +66,13 @@ def loss_weights(
         factors = dict.fromkeys(targets.content, 1.0), {n: _of_statistic(a) for n, a in targets.style.items()}
         if losses == "relative":
             contrast = _contrasts(targets, style)
-            factors = factors[0], {n: x / contrast[layer_and_region(n)[1]] for n, x in factors[1].items()}
+            factors = factors[0], {n: x / contrast[parse_style_key(n)[1]] for n, x in factors[1].items()}
     else:
         factors = dict.fromkeys(targets.content, 2 * unit**2), {n: _caffe(a, unit) for n, a in targets.style.items()}
         tv = tv * 3 * pixels
     by_content = {name: alpha * content[name] * factors[0][name] for name in targets.content}
     by_style = {
-        name: beta * style[layer_and_region(name)[0]] * factors[1][name] * _share(style_weights, targets, name)
+        name: beta * style[parse_style_key(name)[0]] * factors[1][name] * _share(style_weights, targets, name)
         for name in targets.style
     }
     with np.errstate(over="ignore"):
@@ -91,7 +91,7 @@ def _contrasts(targets: Targets, weights: dict[str, float]) -> dict[str, Scalar]
     """
     losses: dict[str, Any] = {}
     for name, target in targets.style.items():
-        layer, region = layer_and_region(name)
+        layer, region = parse_style_key(name)
         if isinstance(target, Moments):
             losses[region] = PAINTING
         else:
@@ -115,7 +115,7 @@ def _caffe(target: Any, unit: float) -> float:
 
 def _share(style_weights: Sequence[float], targets: Targets, name: str) -> Scalar | float:
     """Return the share of the image that a region covers, times its style's weight over the mean of the weights."""
-    region, guide = layer_and_region(name)[1], targets.guides.get(name)
+    region, guide = parse_style_key(name)[1], targets.guides.get(name)
     weights = style_weights if region else ()
     own = weights[int(region) - 1] * len(weights) / sum(weights) if weights else 1.0
     return own if guide is None else own * jnp.mean(jnp.asarray(guide))

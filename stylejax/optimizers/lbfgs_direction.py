@@ -70,7 +70,7 @@ def forget(memory: Memory, when: Bool[Array, ""]) -> Memory:
 
 
 def _remember(memory: Memory, params: Params, gradient: Params) -> Memory:
-    """Measures the pair of this point and the last, and counts it if its curvature is safely positive.
+    """Statistics the pair of this point and the last, and counts it if its curvature is safely positive.
 
     At the first point both are zero, or the step is, and such a pair is not kept.
     """

@@ -14,16 +14,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from stylejax.losses.objective import Measures, Owned, Terms, measure, shown, weighed
+from stylejax.losses.objective import OwnershipMasks, Statistics, Terms, measure_statistics, shown, weighted_loss
 from stylejax.losses.targets import (
     Guides,
     Statistic,
     StyleTargets,
     Targets,
-    layer_and_region,
-    layers_in,
+    parse_style_key,
+    required_layers,
+    statistic_target,
     statistics_only,
-    target_from,
 )
 from stylejax.models.architecture import smallest_side
 from stylejax.models.ops import Rows
@@ -50,7 +50,7 @@ def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callab
         image = shown(gathered(params, shapes), targets.kept)
         parts = _shared(mesh, image, _measures, vgg, targets)
         measures = jax.tree.map(lambda m: m.sum(0), parts)
-        return weighed(measures._replace(tv=targets.variations(image)), targets, weights)
+        return weighted_loss(measures._replace(tv=targets.variations(image)), targets, weights)
 
     return fn
 
@@ -73,7 +73,7 @@ def sharded_styles(mesh: Mesh, vgg: VGG, image: Image, guides: Guides, statistic
     """`style_targets` of a picture, its rows shared out."""
     none = statistics_only(guides, statistic)
     means = jax.tree.map(lambda m: m.sum(0), _shared(mesh, image, _measures, vgg, none).style)
-    return {name: target_from(mean.value, statistic) for name, mean in means.items()}
+    return {name: statistic_target(mean.value, statistic) for name, mean in means.items()}
 
 
 def spread(mesh: Mesh, params: Params) -> Params:
@@ -124,7 +124,7 @@ def shared_out(mesh: Mesh, state: Any) -> Any:
 def _shared(mesh: Mesh, image: Image, part: Callable[..., Any], vgg: VGG, targets: Targets) -> Any:
     """`part(rows, image, vgg, targets)` on each device's rows; what comes out is stacked along the first axis."""
     height = image.shape[0]
-    padding = mesh.size * rows_each(height, mesh.size, layers_in(targets)) - height
+    padding = mesh.size * rows_each(height, mesh.size, required_layers(targets)) - height
     rows, everywhere = PartitionSpec(ROWS), PartitionSpec()
     targets = targets._replace(guides=_padded_guides(targets.guides, height + padding), kept=None)
     given = jax.tree.map(lambda _: everywhere, targets)
@@ -141,24 +141,24 @@ def _padded_guides(guides: Guides, height: int) -> Guides:
     """Guides of a picture of that height: nothing beyond the picture belongs to a region."""
 
     def padded(name: str, guide: Array) -> Array:
-        rows = height // smallest_side([layer_and_region(name)[0]])
+        rows = height // smallest_side([parse_style_key(name)[0]])
         return jnp.pad(guide, ((0, rows - guide.shape[0]), (0, 0)))
 
     return {name: None if guide is None else padded(name, guide) for name, guide in guides.items()}
 
 
-def _measures(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Measures:
-    owned = _owned(rows, image, layers_in(targets))
-    return _stacked(measure(image, vgg, targets, owned, rows))._replace(tv=())
+def _measures(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Statistics:
+    owned = _owned(rows, image, required_layers(targets))
+    return _stacked(measure_statistics(image, vgg, targets, owned, rows))._replace(tv=())
 
 
-def _owned(rows: Rows, image: Image, layers: Iterable[str]) -> Owned:
+def _owned(rows: Rows, image: Image, layers: Iterable[str]) -> OwnershipMasks:
     h, w, _ = image.shape
 
     def inside(scale: int) -> Array:
         return jnp.broadcast_to(rows.inside(h // scale, scale)[:, None], (h // scale, w // scale))
 
-    return Owned(inside(1), {name: inside(smallest_side([name])) for name in layers})
+    return OwnershipMasks(inside(1), {name: inside(smallest_side([name])) for name in layers})
 
 
 def _stacked(parts: Any) -> Any:

@@ -17,17 +17,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from stylejax.losses.objective import Measures, Owned, Terms, measure, shown, weighed
+from stylejax.losses.objective import OwnershipMasks, Statistics, Terms, measure_statistics, shown, weighted_loss
 from stylejax.losses.targets import (
     Guides,
     Kept,
     Statistic,
     StyleTargets,
     Targets,
-    layer_and_region,
-    layers_in,
+    parse_style_key,
+    required_layers,
+    statistic_target,
     statistics_only,
-    target_from,
 )
 from stylejax.models.vgg import VGG
 from stylejax.parameterization import Encoded
@@ -54,7 +54,7 @@ def tiled_value_and_gradient(
     """`jax.value_and_grad(objective, has_aux=True)` at `params`, by windows."""
     image = _shown(params, kept)
     targets = targets_in(windows[0])
-    layers = layers_in(targets)
+    layers = required_layers(targets)
     measures = total(
         _measures(_cut(image, window), vgg, targets_in(window), ownership(window, layers)) for window in windows
     )
@@ -71,7 +71,7 @@ def tiled_styles(vgg: VGG, image: Any, guides: Guides, statistic: Statistic, win
     """`style_targets` of a picture on the host, by windows."""
     none = statistics_only(guides, statistic)
     parts = (_measures(cut(image, w), vgg, cut_targets(none, w), ownership(w, guides)) for w in windows)
-    return {name: target_from(mean.value, statistic) for name, mean in total(parts).style.items()}
+    return {name: statistic_target(mean.value, statistic) for name, mean in total(parts).style.items()}
 
 
 def cut(image: Any, window: Window) -> Any:
@@ -83,7 +83,7 @@ def cut(image: Any, window: Window) -> Any:
 def cut_targets(targets: Targets, window: Window) -> Targets:
     """The targets of a picture, of which a window sees those that have positions, each on its layer's grid."""
     content = {name: cut(p, window.at(name)) for name, p in targets.content.items()}
-    of_layers = {name: window.at(layer_and_region(name)[0]) for name in targets.guides}
+    of_layers = {name: window.at(parse_style_key(name)[0]) for name in targets.guides}
     guides = {name: None if g is None else cut(g, of_layers[name]) for name, g in targets.guides.items()}
     return targets._replace(content=content, guides=guides)
 
@@ -97,8 +97,8 @@ def ownership(window: Window, layers: Iterable[str]) -> Ownership:
     return Ownership(along(window), {name: along(window.at(name)) for name in layers})
 
 
-def total(parts: Iterable[Measures]) -> Measures:
-    """Measures of parts are sums, and add up."""
+def total(parts: Iterable[Statistics]) -> Statistics:
+    """Statistics of parts are sums, and add up."""
     parts = iter(parts)
     measures = jax.block_until_ready(next(parts))
     for part in parts:
@@ -106,27 +106,27 @@ def total(parts: Iterable[Measures]) -> Measures:
     return measures
 
 
-def _owned(ownership: Ownership) -> Owned:
+def _owned(ownership: Ownership) -> OwnershipMasks:
     def outer(along: tuple[Array, Array]) -> Array:
         return along[0][:, None] * along[1][None]
 
-    return Owned(outer(ownership.pixels), {name: outer(v) for name, v in ownership.layers.items()})
+    return OwnershipMasks(outer(ownership.pixels), {name: outer(v) for name, v in ownership.layers.items()})
 
 
 @jax.jit
-def _measures(image: Image, vgg: VGG, targets: Targets, ownership: Ownership) -> Measures:
-    return measure(image, vgg, targets, _owned(ownership))
+def _measures(image: Image, vgg: VGG, targets: Targets, ownership: Ownership) -> Statistics:
+    return measure_statistics(image, vgg, targets, _owned(ownership))
 
 
 @jax.jit
-def _gradient(image: Image, vgg: VGG, targets: Targets, ownership: Ownership, slopes: Measures) -> Image:
-    _, pull = jax.vjp(lambda x: measure(x, vgg, targets, _owned(ownership)), image)
+def _gradient(image: Image, vgg: VGG, targets: Targets, ownership: Ownership, slopes: Statistics) -> Image:
+    _, pull = jax.vjp(lambda x: measure_statistics(x, vgg, targets, _owned(ownership)), image)
     return pull(slopes)[0]
 
 
 @jax.jit
-def _slopes(measures: Measures, targets: Targets, weights: Terms) -> tuple[tuple[Scalar, Terms], Measures]:
-    return jax.value_and_grad(lambda m: weighed(m, targets, weights), has_aux=True)(measures)
+def _slopes(measures: Statistics, targets: Targets, weights: Terms) -> tuple[tuple[Scalar, Terms], Statistics]:
+    return jax.value_and_grad(lambda m: weighted_loss(m, targets, weights), has_aux=True)(measures)
 
 
 def _cut(image: Image, window: Window) -> Float[Array, "_ _ 3"]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -54,6 +55,7 @@ def convert(value: Any, kind: type[Record]) -> Record:
         raise InputError("it has a text that is no Unicode") from None
     except msgspec.ValidationError as error:
         reason, _, where = str(error).partition(" - at ")
+        reason = re.sub(r" matching regex .*", " of another form", reason)
         raise InputError(f"{where.replace('`', '').removeprefix('$.') or 'it'}: {brief(ValueError(reason))}") from None
     _check_known(value, msgspec.to_builtins(record), "")
     return record

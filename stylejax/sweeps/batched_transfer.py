@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from stylejax.errors import InputError
 from stylejax.losses.objective import Terms, objective, shown
-from stylejax.losses.targets import Kept, Targets, layers_in
+from stylejax.losses.targets import Kept, Targets, required_layers
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Info, Minimizer
 from stylejax.optimizers.batched import minimize_lanes
@@ -59,7 +59,7 @@ def sweep(
     vectors = _state_images(minimizer, parameterization, h, w)
 
     def needed(count: int) -> int:
-        layers = layers_in(targets)
+        layers = required_layers(targets)
         return predicted_bytes(vgg.network, layers, h, w, round(vectors / 2), lanes=count, remat=vgg.remat)
 
     width = width_of(lanes, len(alone), mesh, needed)

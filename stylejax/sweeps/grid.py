@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stylejax.config import TransferConfig, files_of
+from stylejax.config_validation import check_kind
 from stylejax.errors import InputError, did_you_mean
 from stylejax.images.io import FORMATS, read_image
 from stylejax.models.architecture import Parameters
@@ -204,6 +205,9 @@ def _product(lists: Mapping[str, list[Any]], most: int) -> list[dict[str, Any]]:
 def _settings(values: Mapping[str, Any]) -> tuple[TransferConfig, Path, tuple[Path, ...]]:
     """Return config, content and styles. Raises `InputError` for settings that no run can have."""
     settings = {name: value for name, value in values.items() if name in TYPES}
+    for field in fields(TransferConfig):
+        if field.name in settings:
+            check_kind(field, settings[field.name])
     defaults = schema.plain(preset(str(values.get("preset", "default"))))
     config = schema.convert(defaults | settings, TransferConfig)
     content = values.get("content", ())

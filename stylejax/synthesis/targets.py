@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from stylejax.images.resize import Picture, resize, resize_mask
-from stylejax.losses.targets import Guides, Kept, Statistic, StyleTargets, blend, content_targets, entry, style_targets
+from stylejax.losses.targets import (
+    Guides,
+    Kept,
+    Statistic,
+    StyleTargets,
+    blend,
+    content_targets,
+    style_key,
+    style_targets,
+)
 from stylejax.models.vgg import VGG
 from stylejax.synthesis.regions import Masks, guides, regions, style_of
 from stylejax.synthesis.schedule import Scale
@@ -56,9 +65,9 @@ def style_at(
     for (region, mask), wanted in zip(found.items(), each, strict=True):
         covered = guides(mask, plan.style_layers)
         for layer in (layer for layer in wanted if layer in covered):
-            style[entry(layer, region)] = wanted[layer]
+            style[style_key(layer, region)] = wanted[layer]
             if (guide := covered[layer]) is not None:
-                guided[entry(layer, region)] = jnp.asarray(guide)
+                guided[style_key(layer, region)] = jnp.asarray(guide)
     return style, guided
 
 
