@@ -42,7 +42,7 @@ def _create() -> None:
     try:
         venv.create(ENVIRONMENT, with_pip=True)
     except (subprocess.CalledProcessError, OSError) as error:
-        sys.exit(f"can not make a virtual environment ({error}); on Debian and Ubuntu: apt install python3-venv")
+        sys.exit(f"cannot make a virtual environment ({error}); on Debian and Ubuntu: apt install python3-venv")
 
 
 def _pip(*arguments: str) -> None:

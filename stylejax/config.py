@@ -30,14 +30,14 @@ class TransferConfig:
     pooling: Literal["avg", "max"] = "avg"
     """avg as in the paper, or max as in the network's training."""
     padding: Literal["zeros", "circular", "reflect", "replicate"] = "zeros"
-    """What the network sees beyond the edge; circular makes a picture that repeats without a seam."""
+    """Padding at the edges; circular makes an image that repeats without a seam."""
     precision: Literal["default", "highest", "tf32", "bf16"] = "default"
-    """Of the network's numbers on an accelerator. default: its own choice for float32; highest: full float32;
+    """Precision of the network on an accelerator. default: its own choice for float32; highest: full float32;
     tf32, bf16: faster and coarser. Losses are float32 in any case; on a CPU only bf16 makes a difference, and is slow."""
     content_weight: float = 1.0
-    """α: how much the picture holds on to the content."""
+    """α: weight of the content."""
     style_weight: float = 1000.0
-    """β: how much it takes on the style. Ten times more or less is a visible difference."""
+    """β: weight of the style. Ten times more or less is a visible difference."""
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
     tv: Literal["squared", "absolute", "isotropic"] = "squared"
@@ -46,7 +46,7 @@ class TransferConfig:
     style_scale: float | tuple[float, ...] = 1.0
     """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes; A,B,… for several styles."""
     style_weights: tuple[float, ...] = ()
-    """How much of each of several styles: 2,1 takes twice as much of the first; where nothing is said, the same of each."""
+    """Weights of several styles: 2,1 takes twice as much of the first; equal by default."""
     style_per_scale: bool = False
     """Several styles from coarse to fine in place of their mean: large shapes of the first, fine strokes of the last."""
     content_masks: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class TransferConfig:
     """lbfgs comes closer in as many steps; adam needs less memory."""
     parameterization: Literal["pyramid", "pixels", "sigmoid", "fourier"] = "pyramid"
     """What the optimizer moves. pyramid: images of several sizes whose sum is the picture, finds large shapes sooner;
-    pixels: as in the paper; sigmoid: can not leave black to white; fourier: waves of all lengths, the long ones first."""
+    pixels: as in the paper; sigmoid: cannot leave black to white; fourier: waves of all lengths, the long ones first."""
     history: int = 100
     """Steps that L-BFGS remembers; each costs two copies of the image."""
     learning_rate: float = 0.05
@@ -84,9 +84,9 @@ class TransferConfig:
     bits: int = 8
     """Bits a channel of the file: 8, or 16 in PNG and TIFF, which leave smooth skies without steps."""
     tile: str = "off"
-    """Evaluate the picture by parts of so many pixels a side, exactly, in the memory of one part; auto where it needs it."""
+    """Side in pixels of tiles that the image is evaluated by, exactly, in the memory of one; auto if it needs them."""
     shard: str = "off"
-    """Share the rows of the picture among so many devices; auto takes all where the picture is large enough."""
+    """Number of devices that share the rows of the image; auto takes all if the image is large enough."""
     remat: bool = False
     """Compute the network's responses twice instead of keeping them: less memory, a third more time."""
 
@@ -123,7 +123,7 @@ def files_of(config: TransferConfig) -> dict[str, tuple[str, ...]]:
 
 
 def with_options(config: TransferConfig, options: Mapping[str, Any]) -> TransferConfig:
-    """The config with other values. Raises `InputError` for what it does not have, or can not be."""
+    """The config with other values. Raises `InputError` for what it does not have, or cannot be."""
     check_known(options, (field.name for field in fields(config)))
     return replace(config, **options)
 

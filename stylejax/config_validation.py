@@ -1,4 +1,4 @@
-"""One setting of a run: its name as it is typed, what it may hold, what is said of what it can not. Standard library only."""
+"""One setting of a run: its name as it is typed, what it may hold, what is said of what it cannot. Standard library only."""
 
 import numbers
 import reprlib

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Something the user gave can not be used; the message is one line that says what, why and what to do.
+    """Something the user gave cannot be used; the message is one line that says what, why and what to do.
 
     The command line prints it and exits with code 2.
     """

@@ -15,9 +15,9 @@ from stylejax.errors import InputError
 def check_writable(target: Path) -> None:
     """Raises `InputError` unless a file can be created at `target`. Nothing is left behind."""
     if os.path.isdir(target):
-        raise InputError(f"can not write {target}: it is a folder; name a file in it")
+        raise InputError(f"cannot write {target}: it is a folder; name a file in it")
     if not os.path.isdir(target.parent):
-        raise InputError(f"can not write {target}: the folder {target.parent} does not exist; create it first")
+        raise InputError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     try:
         with tempfile.TemporaryFile(dir=target.parent):
             pass
@@ -25,7 +25,7 @@ def check_writable(target: Path) -> None:
             target.stat()
             target.open("ab").close()
     except OSError as error:
-        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
+        raise InputError(f"cannot write {target}: {error.strerror}; choose another place") from None
 
 
 def make_folder(folder: Path) -> None:
@@ -33,7 +33,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"can not make the folder {folder}: {error.strerror}; choose another place") from None
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another place") from None
 
 
 def write_atomically(target: Path, data: bytes) -> None:
@@ -42,7 +42,7 @@ def write_atomically(target: Path, data: bytes) -> None:
 
 
 def replace_atomically(target: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replaces `target` in one step by what `write` writes into a file beside it. Raises `InputError` if it can not."""
+    """Replaces `target` in one step by what `write` writes into a file beside it. Raises `InputError` if it cannot."""
     partial = target.with_name(f".stylejax-{secrets.token_hex(8)}")
     try:
         with partial.open("xb") as file:
@@ -51,7 +51,7 @@ def replace_atomically(target: Path, write: Callable[[IO[bytes]], object]) -> No
             os.fsync(file.fileno())
         os.replace(partial, target)
     except OSError as error:
-        raise InputError(f"can not write {target}: {error.strerror}; choose another place") from None
+        raise InputError(f"cannot write {target}: {error.strerror}; choose another place") from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()

@@ -31,7 +31,7 @@ class Pyramid(NamedTuple):
 
 
 class Sigmoid(NamedTuple):
-    """x = 1 / (1 + exp(-z)): an image that can not leave [0, 1]."""
+    """x = 1 / (1 + exp(-z)): an image that cannot leave [0, 1]."""
 
     logits: Image
 

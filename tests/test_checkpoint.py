@@ -152,11 +152,11 @@ def test_files_that_are_none(tmp_path: Path, saved: Path):
     assert "there is no weights file" in refusal(tmp_path / "nothing.h5")
     assert "is a folder" in refusal(tmp_path)
     (tmp_path / "text.h5").write_text("hello")
-    assert "text.h5 can not be read" in refusal(tmp_path / "text.h5")
+    assert "text.h5 cannot be read" in refusal(tmp_path / "text.h5")
     (tmp_path / "cut.h5").write_bytes(saved.read_bytes()[: saved.stat().st_size // 2])
-    assert "cut.h5 can not be read" in refusal(tmp_path / "cut.h5")
+    assert "cut.h5 cannot be read" in refusal(tmp_path / "cut.h5")
     (tmp_path / "empty.h5").touch()
-    assert "empty.h5 can not be read" in refusal(tmp_path / "empty.h5")
+    assert "empty.h5 cannot be read" in refusal(tmp_path / "empty.h5")
 
 
 def test_claims_are_checked_before_memory_is_taken(saved: Path):
@@ -196,9 +196,9 @@ def test_nothing_outside_the_file_is_read(tmp_path: Path, saved: Path):
 
 def test_saving_fails_as_a_whole(tmp_path: Path, saved: Path, parameters: Parameters):
     before = saved.read_bytes()
-    with pytest.raises(InputError, match="can not write .*No such file or directory; choose a folder that exists"):
+    with pytest.raises(InputError, match="cannot write .*No such file or directory; choose a folder that exists"):
         save_parameters(tmp_path / "nowhere" / "a.h5", parameters)
-    with pytest.raises(InputError, match="can not write .*Not a directory; choose"):
+    with pytest.raises(InputError, match="cannot write .*Not a directory; choose"):
         save_parameters(saved / "a.h5", parameters)
     broken = parameters._replace(layers=parameters.layers | {"conv1_1": parameters.layers["conv5_1"]})
     with pytest.raises(InputError, match="conv1_1/kernel has the shape"):

@@ -88,7 +88,7 @@ def must_not_be_called(*_: Any, **__: Any) -> None:
     raise AssertionError("the work has begun")
 
 
-# Pictures that can not be used
+# Pictures that cannot be used
 
 
 def encoded(image: Pillow.Image, kind: str) -> bytes:
@@ -155,7 +155,7 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
     assert "no file.png does not exist" in refused(content="no\nfile.png")
 
 
-# Options that can not be
+# Options that cannot be
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_colors_and_narrow_terminals_do_not_break_the_line(capsys: pytest.Captur
     assert said.count("\n") == 1 and "\x1b" not in said
 
 
-# Outputs that can not be written
+# Outputs that cannot be written
 
 
 @pytest.mark.parametrize(
@@ -264,13 +264,13 @@ def test_an_output_that_can_not_be_written_is_refused_before_the_work(
     monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
     monkeypatch.setattr("stylejax.images.io.read_image", must_not_be_called)
     message = refused(out=out)
-    assert f"can not write {out}: " in message and reason in message
+    assert f"cannot write {out}: " in message and reason in message
 
 
 @pytest.mark.parametrize("log", ["missing/run.jsonl", "c.png/run.jsonl", "/proc/run.jsonl", "."])
 def test_a_log_that_can_not_be_written_is_refused_before_the_work(refused, monkeypatch: pytest.MonkeyPatch, log: str):
     monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
-    assert "can not write " in refused("--log", log)
+    assert "cannot write " in refused("--log", log)
 
 
 @pytest.mark.parametrize("log", ["c.png", "./s.png", "out.png", "t.png"])
@@ -280,11 +280,11 @@ def test_a_log_does_not_overwrite_a_picture(refused, log: str):
 
 def test_a_full_disk_is_one_line(run, folder: Path, capsys: pytest.CaptureFixture[str]):
     assert run("--log", "/dev/full") == 2
-    assert "can not write the log /dev/full: No space left on device; choose" in capsys.readouterr().err
+    assert "cannot write the log /dev/full: No space left on device; choose" in capsys.readouterr().err
     assert not (folder / "out.png").exists()
 
 
-# Weights that can not be used
+# Weights that cannot be used
 
 
 def truncate(path: Path) -> None:
@@ -314,7 +314,7 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda p: p.write_bytes(b""), "w.h5"),
     "text": (lambda p: p.write_text("not weights"), "w.h5"),
     "a picture": (lambda p: p.write_bytes(encoded(noise_image(9, 9, 0), "PNG")), "w.h5"),
-    "truncated": (truncate, "w.h5 can not be read"),
+    "truncated": (truncate, "w.h5 cannot be read"),
     "something else": (of_something_else, "w.h5"),
     "another network": (of_another_network, "resnet50"),
     "a wrong shape": (
@@ -535,7 +535,7 @@ def transfer_of(*words: str) -> Transfer:
 def test_defaults_are_those_of_python():
     verb = transfer_of("c.png", "s.png", "-o", "o.png")
     assert verb.config == TransferConfig()
-    assert (verb.content, verb.style, verb.out, verb.keeping.log) == (
+    assert (verb.content, verb.style, verb.out, verb.output.log) == (
         Path("c.png"),
         (Path("s.png"),),
         Path("o.png"),
@@ -624,7 +624,7 @@ def test_the_demo_prints_the_command_it_stands_for(
 def test_the_demo_does_not_write_into_a_file(small_painting, folder: Path, capsys: pytest.CaptureFixture[str]):
     before = contents(folder)
     assert main(["demo", "-o", "c.png"]) == 2
-    assert "can not make the folder c.png: File exists; choose" in capsys.readouterr().err
+    assert "cannot make the folder c.png: File exists; choose" in capsys.readouterr().err
     assert contents(folder) == before
 
 

@@ -156,7 +156,7 @@ def test_a_file_that_is_no_manifest_is_not_replaced(folder: Path, refused, monke
 
 def test_the_log_is_not_the_manifest(refused):
     words = ("transfer", "c.png", "s.png", "-o", "out.png", "--log", "out.json")
-    assert "can not write the log out.json: it is one of the other files" in refused(*words)
+    assert "cannot write the log out.json: it is one of the other files" in refused(*words)
 
 
 def must_not_be_called(*_: Any, **__: Any) -> None:
@@ -297,7 +297,7 @@ def test_a_rerun_takes_no_other_file_s_place(made, folder: Path, refused):
     made("out.png", "--init", "first.png")
     for name in ("out.png", "./c.png", "s.png", str(folder / "first.png")):
         line = refused("rerun", "out.png", "-o", name)
-        assert f"can not write {Path(name)}: the run is made from it; name another file with -o" in line
+        assert f"cannot write {Path(name)}: the run is made from it; name another file with -o" in line
     (folder / "link.png").symlink_to("c.png")
     assert "the run is made from it" in refused("rerun", "out.png", "-o", "link.png")
     (folder / "out-rerun.png").write_bytes(b"precious")

@@ -105,7 +105,7 @@ def rows(count: int, faults: dict[int, str]) -> str:
 def test_bad_rows_are_named_before_anything_starts(studio: Path, refusal: Callable[..., str]):
     (studio / "grid.toml").write_text(rows(200, FAULTS))
     said = refusal("sweep", "grid.toml", "-o", "out")
-    assert "3 of 200 rows can not be run." in said
+    assert "3 of 200 rows cannot be run." in said
     for text in (
         "Row 17: gone.png does not exist",
         "Row 90: --style-weight is nan",
@@ -120,7 +120,7 @@ def test_skip_bad_leaves_them_out(studio: Path, capsys: pytest.CaptureFixture[st
     assert main(["sweep", "grid.toml", "-o", "out", "--skip-bad", *QUICK]) == 0
     said = capsys.readouterr()
     assert said.out == "out: 2 of 2 pictures\n"
-    assert "left out: 2 of 4 rows can not be run. Row 2: gone.png" in said.err
+    assert "left out: 2 of 4 rows cannot be run. Row 2: gone.png" in said.err
     assert [entry["picture"] for entry in entries("out")] == ["row0001.png", "row0003.png"]
 
 
@@ -131,9 +131,9 @@ def test_skip_bad_leaves_them_out(studio: Path, capsys: pytest.CaptureFixture[st
             ("sweep", "-o", "out"),
             "a sweep of nothing; list settings, as in --style-weight 1e2,1e3, or name a TOML file",
         ),
-        (("sweep", "-o", "out", "--seed", "x", *GRID), "4 of 4 rows can not be run. Rows 1, 2, 3, 4: --seed is 'x'"),
+        (("sweep", "-o", "out", "--seed", "x", *GRID), "4 of 4 rows cannot be run. Rows 1, 2, 3, 4: --seed is 'x'"),
         (("sweep", "-o", "out", *GRID, "--lanes", "0"), "--lanes is 0; it should be a whole number from 1"),
-        (("sweep", "-o", "c.png", *GRID), "can not make the folder c.png: File exists"),
+        (("sweep", "-o", "c.png", *GRID), "cannot make the folder c.png: File exists"),
         (("sweep", *GRID), "out"),
         (
             ("sweep", "-o", "out", *GRID, "--processes", "2"),

@@ -347,7 +347,7 @@ def test_hostile_pickles_do_nothing(tmp_path: Path):
             decode(path, trust_pickle=True)
     for zipped in (True, False):
         torch.save({"conv1_1.weight": Hostile(target)}, path, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(InputError, match="vgg.pth can not be read|asks for posix.system"):
+        with pytest.raises(InputError, match="vgg.pth cannot be read|asks for posix.system"):
             read_foreign(path)
     assert not target.exists()
 

@@ -90,7 +90,7 @@ def test_a_forgotten_memory_gives_the_steepest_descent(generator):
 
 
 def test_the_memory_is_written_in_place():
-    """XLA copies a memory whose writing it can not order behind the reading; 100 pairs at 512² are 600 MiB."""
+    """XLA copies a memory whose writing it cannot order behind the reading; 100 pairs at 512² are 600 MiB."""
     x = jnp.ones((16, 16, 3))
     transformation = scale_by_lbfgs(7)
     state = jax.jit(transformation.init)(x)

@@ -44,6 +44,6 @@ def test_both_pictures_are_put_into_a_new_folder(tmp_path: Path):
 def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     (tmp_path / "file").write_text("a file")
     monkeypatch.setattr("stylejax.images.painting.paint", lambda: pytest.fail("it was painted for nothing"))
-    with pytest.raises(InputError, match="can not make the folder .*; choose another place") as caught:
+    with pytest.raises(InputError, match="cannot make the folder .*; choose another place") as caught:
         write_demo(tmp_path / name)
     assert "\n" not in str(caught.value)

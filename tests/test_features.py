@@ -108,7 +108,7 @@ def test_an_interrupted_search_keeps_its_best_image(words, monkeypatch: pytest.M
         ("--layers conv1_1 --maximize 4", "conv1_1 has no filter 4; choose one from 0 to 3"),
         ("--maximize 0", "--maximize is for one layer, and --layers names 6; name one"),
         ("--filters 0", "--filters is 0; it should be a whole number from 1"),
-        ("--npz raw.zip", "can not write raw.zip: its name should end in .npz"),
+        ("--npz raw.zip", "cannot write raw.zip: its name should end in .npz"),
         ("--npz gone/raw.npz", "the folder gone does not exist"),
         ("--size 15", "too small for layers"),
         ("--weights missing.h5", "missing.h5"),

@@ -237,7 +237,7 @@ def test_ctrl_c_before_the_first_picture_leaves_nothing(run, tmp_path, files, mo
         (["--steps", "many"], "many"),
         (["--weights", "vgg17"], "no weights file 'vgg17'"),
         (["--color", "red"], "--color"),
-        (["-o", "/dev/null/figures"], "can not make the folder"),
+        (["-o", "/dev/null/figures"], "cannot make the folder"),
         (["--seed", "-1"], "--seed is -1"),
     ],
 )

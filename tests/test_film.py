@@ -80,12 +80,12 @@ def test_without_an_encoder_mp4_is_refused_before_the_work(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("--video film.gif", "can not write the video film.gif: its name should end in .webp or .mp4"),
+        ("--video film.gif", "cannot write the video film.gif: its name should end in .webp or .mp4"),
         ("--video missing/film.webp", "the folder missing does not exist; create it first"),
         ("--save-every -1", "--save-every is -1; it should be a whole number of 0 or more"),
         ("--save-every 2 -o c.png", "would write over c.png while it is needed"),
         ("--bits 12", "--bits is 12; it should be 8 or 16"),
-        ("--bits 16 -o out.jpg", "can not write out.jpg with 16 bits; its name should end in .png or .tif"),
+        ("--bits 16 -o out.jpg", "cannot write out.jpg with 16 bits; its name should end in .png or .tif"),
         ("--average 0.9", "--average is for --optimizer adam, and the optimizer is lbfgs"),
         ("--average 1 --optimizer adam", "--average is 1.0; it should be a number from 0 to below 1"),
         ("--init content+noise:2", "--init is 'content+noise:2'; it should be different first images with shares"),
@@ -117,11 +117,11 @@ def test_the_picture_is_saved_as_it_develops(studio, monkeypatch):
 
 def test_a_full_disk_stops_no_run(studio, monkeypatch, capsys):
     def full(*_, **__):
-        raise InputError("can not write out.png: No space left on device; choose another place")
+        raise InputError("cannot write out.png: No space left on device; choose another place")
 
     monkeypatch.setattr("stylejax.images.video.write_atomically", full)
     assert main([*RUN, "--video", "film.webp"]) == 0
-    assert "note: there is no video: can not write out.png" in capsys.readouterr().err
+    assert "note: there is no video: cannot write out.png" in capsys.readouterr().err
 
 
 def test_characters_show_a_picture(generator):

@@ -1,4 +1,4 @@
-"""The rows of a sweep: which there are, and what is said of those that can not be run."""
+"""The rows of a sweep: which there are, and what is said of those that cannot be run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_bad_rows_are_all_named_and_the_others_kept():
     assert [row.number for row in found.rows] == [n for n in range(1, 201) if n not in bad]
     said = found.refusal()
     assert said.startswith(
-        "3 of 200 rows can not be run. Row 17: gone.png does not exist; check the name of the picture."
+        "3 of 200 rows cannot be run. Row 17: gone.png does not exist; check the name of the picture."
     )
     assert "Row 90: --style-weight is nan; it should be a number of 0 or more." in said
     assert "Row 161: unknown layer 'conv9_1'" in said and said.count("Row") == 3
@@ -113,9 +113,7 @@ def test_bad_rows_are_all_named_and_the_others_kept():
 
 def test_rows_with_the_same_fault_are_named_together():
     found = read(seed=("0", "1", "-1"), style=("s.png", "gone.png"))
-    assert found.refusal().startswith(
-        "4 of 6 rows can not be run. Rows 3, 6: --seed is -1; it should be a whole number"
-    )
+    assert found.refusal().startswith("4 of 6 rows cannot be run. Rows 3, 6: --seed is -1; it should be a whole number")
     assert "Rows 4, 5: gone.png does not exist" in found.refusal()
 
 
@@ -163,7 +161,7 @@ def test_a_file_that_is_no_grid_is_refused(text: str, message: str):
 
 
 def test_a_file_that_is_not_there_is_refused():
-    with pytest.raises(InputError, match="gone.toml can not be read: No such file or directory"):
+    with pytest.raises(InputError, match="gone.toml cannot be read: No such file or directory"):
         read_grid(Path("gone.toml"), {})
 
 

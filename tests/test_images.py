@@ -355,7 +355,7 @@ def test_a_folder_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("name", ["x" * 300, "file/below"])
 def test_an_impossible_name_is_refused(put, tmp_path: Path, name: str):
     put(b"a file", "file")
-    assert "can not be read" in refusal(tmp_path / name)
+    assert "cannot be read" in refusal(tmp_path / name)
 
 
 def test_an_empty_file_is_refused(put):
@@ -509,7 +509,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypa
     path = tmp_path / "a.png"
     path.write_bytes(b"the old picture")
     monkeypatch.setattr(f"stylejax.files.{broken}", fail)
-    with pytest.raises(InputError, match="can not write .*a.png: No space left on device; choose"):
+    with pytest.raises(InputError, match="cannot write .*a.png: No space left on device; choose"):
         write_image(path, np.zeros((4, 4, 3), np.float32))
     assert path.read_bytes() == b"the old picture"
     assert os.listdir(tmp_path) == ["a.png"]
@@ -545,7 +545,7 @@ def test_a_name_as_long_as_names_can_be(tmp_path: Path):
 
 
 def test_what_a_format_can_not_hold_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="can not write .*a.webp"):
+    with pytest.raises(InputError, match="cannot write .*a.webp"):
         write_image(tmp_path / "a.webp", np.zeros((1, 17000, 3), np.float32))
     assert not os.listdir(tmp_path)
 
@@ -568,7 +568,7 @@ def test_what_a_format_can_not_hold_is_refused(tmp_path: Path):
 def test_an_output_that_can_not_be_is_refused(tmp_path: Path, name: str, reason: str):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=f"^can not write .*{reason}") as caught:
+    with pytest.raises(InputError, match=f"^cannot write .*{reason}") as caught:
         check_output(tmp_path / name)
     assert "\n" not in str(caught.value)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]

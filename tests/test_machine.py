@@ -125,7 +125,7 @@ def test_it_refuses_when_it_is_too_late(monkeypatch: pytest.MonkeyPatch):
 
 def test_it_refuses_where_the_flags_are_in_a_file():
     done = python("from stylejax.cli.runtime import deterministic; deterministic()", XLA_FLAGS="flags.txt")
-    assert "InputError: --deterministic can not be added, for XLA_FLAGS names a file; write --xla_gpu" in done.stderr
+    assert "InputError: --deterministic cannot be added, for XLA_FLAGS names a file; write --xla_gpu" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def refusal(text: str) -> str:
     with pytest.raises(InputError) as caught:
         decode(text, "a.png")
     line = str(caught.value)
-    assert line.startswith("the manifest of a.png can not be used: ") and line.isprintable() and len(line) < 600
+    assert line.startswith("the manifest of a.png cannot be used: ") and line.isprintable() and len(line) < 600
     return line
 
 
@@ -423,7 +423,7 @@ def test_the_file_beside_the_picture(tmp_path: Path, made: Manifest):
 @pytest.mark.parametrize("content", ["{}", "precious", '{"format": "stylejax-vgg 1"}', "[" * 9999, "\xff\xfe", ""])
 def test_another_file_of_that_name_is_not_replaced(tmp_path: Path, content: str):
     (tmp_path / "a.json").write_text(content, "latin-1")
-    with pytest.raises(InputError, match=r"can not write .*a.json: something else has that name; move it, or give"):
+    with pytest.raises(InputError, match=r"cannot write .*a.json: something else has that name; move it, or give"):
         manifests.check_beside(tmp_path / "a.png")
     (tmp_path / "b.json").mkdir()
     with pytest.raises(InputError, match="something else has that name"):
@@ -446,7 +446,7 @@ def test_of_two_manifests_the_one_in_the_picture_is_read(tmp_path: Path, made: M
     assert manifests.read(path) == made
     (tmp_path / "a.json").write_bytes(b"\xff" * 2**21)
     image.save(path)
-    with pytest.raises(InputError, match=r"the manifest of .*a.json can not be used: it has 1,048,577 characters"):
+    with pytest.raises(InputError, match=r"the manifest of .*a.json cannot be used: it has 1,048,577 characters"):
         manifests.read(path)
 
 

@@ -113,11 +113,11 @@ def test_a_picture_without_a_text_has_none(tmp_path: Path, pixels: np.ndarray, k
     ("name", "reason"),
     [
         ("nothing.png", "nothing.png does not exist; check the name"),
-        ("folder.png", "folder.png can not be read .*Is a directory"),
+        ("folder.png", "folder.png cannot be read .*Is a directory"),
         ("note.png", "note.png is no picture of a kind that stylejax writes; give one that it made"),
         ("empty.png", "empty.png is no picture of a kind"),
         ("text.png", r"text.png carries a text of 1,048,577 characters, more than the 1,048,576 of any run"),
-        ("bomb.png", "bomb.png can not be read"),
+        ("bomb.png", "bomb.png cannot be read"),
     ],
 )
 def test_what_can_not_be_read_is_one_line(tmp_path: Path, pixels: np.ndarray, name: str, reason: str):

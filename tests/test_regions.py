@@ -1,4 +1,4 @@
-"""Regions: guided Gram matrices against plain loops, what each region takes, and what can not be."""
+"""Regions: guided Gram matrices against plain loops, what each region takes, and what cannot be."""
 
 import jax
 import jax.numpy as jnp
@@ -189,7 +189,7 @@ def test_one_style_for_each_scale(narrow_vgg, photo, artwork):
         np.testing.assert_array_equal(found.style["conv1_1"], alone.style["conv1_1"])
 
 
-# What can not be
+# What cannot be
 
 
 TINY = np.zeros((40, 48))

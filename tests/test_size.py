@@ -266,10 +266,10 @@ def test_regions_and_other_losses_are_the_same_in_parts(options, narrow_vgg, gen
         ),
         ({"tile": "1.5"}, "--tile is '1.5'; it should be off, auto, or a whole number above 0"),
         ({"tile": "96", "shard": "2"}, "--tile and --shard were both given"),
-        ({"tile": "96", "padding": "circular"}, "--tile can not be combined with --padding circular"),
+        ({"tile": "96", "padding": "circular"}, "--tile cannot be combined with --padding circular"),
         ({"shard": "64"}, "--shard 64 needs 64 devices, and there are 4"),
         ({"shard": "0"}, "--shard is '0'; it should be off, auto, or a whole number above 0"),
-        ({"shard": "2", "padding": "reflect"}, "--shard can not be combined with --padding reflect"),
+        ({"shard": "2", "padding": "reflect"}, "--shard cannot be combined with --padding reflect"),
         ({"shard": "4", "size": 63}, "leaves a device no row of a picture of --size 63; take 64 or more"),
     ],
 )

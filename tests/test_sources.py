@@ -159,7 +159,7 @@ def test_without_the_file_the_message_says_what_to_do(tmp_path: Path, alone: Pat
         fetch("vgg19", alone, None, "gopher://x", entry(content))
     with pytest.raises(InputError, match="unknown network 'vgg91'.*fetch vgg19 or vgg16"):
         fetch("vgg91", alone)
-    with pytest.raises(InputError, match="can not keep the download in .*set STYLEJAX_WEIGHTS_DIR"):
+    with pytest.raises(InputError, match="cannot keep the download in .*set STYLEJAX_WEIGHTS_DIR"):
         fetch("vgg19", tmp_path / "published.h5", None, server.url, entry(content))
 
 
@@ -214,7 +214,7 @@ def test_auto_takes_the_folder_first(alone: Path, monkeypatch: pytest.MonkeyPatc
         assert parameters_hash(found) == parameters_hash(parameters)
         assert line.startswith("normalized VGG-19 of ") and "random numbers of seed 4" in line
     (alone / "vgg19.h5").write_bytes(b"damaged")
-    with pytest.raises(InputError, match="vgg19.h5 can not be read"):
+    with pytest.raises(InputError, match="vgg19.h5 cannot be read"):
         resolve("auto")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stylejax.cli.files import Files, Inputs, Keeping
+from stylejax.cli.files import Files, Inputs, OutputOptions
 from stylejax.cli.parsing import say
 from stylejax.errors import InputError
 
@@ -20,11 +20,11 @@ SECONDS = 2.0
 """Between two pictures in the terminal, for each takes a moment."""
 
 
-def check_watching(keeping: Keeping, shards: int) -> None:
+def check_watching(output: OutputOptions, shards: int) -> None:
     """Raises `InputError` where a picture is to be watched that is in parts until its end."""
-    if shards > 1 and (keeping.save_every or keeping.video or keeping.show):
+    if shards > 1 and (output.save_every or output.video or output.show):
         raise InputError(
-            "--save-every, --video and --show can not be combined with --shard, whose picture is in parts until its end; leave "
+            "--save-every, --video and --show cannot be combined with --shard, whose picture is in parts until its end; leave "
             "them out"
         )
 
@@ -36,7 +36,7 @@ class Watcher:
     def __init__(self, files: Files, plan: "Plan", inputs: Inputs):
         from stylejax.images.video import Film
 
-        self.out, self.wanted, self.plan, self.inputs = files.out, files.keeping, plan, inputs
+        self.out, self.wanted, self.plan, self.inputs = files.out, files.output, plan, inputs
         self.film = Film(plan.config.steps)
         self.saved, self.shown = 0, 0.0
         self.picture: Text | None = None

@@ -85,7 +85,7 @@ class Features:
         check_output(self.out)
         if self.npz:
             if self.npz.suffix != ".npz" or self.npz.resolve() == self.image.resolve():
-                raise InputError(f"can not write {self.npz}: its name should end in .npz")
+                raise InputError(f"cannot write {self.npz}: its name should end in .npz")
             check_writable(self.npz)
         image = read_image(self.image)
         return resize(image, *fit(image.shape, min(self.size, max(image.shape[:2])))).clip(0, 1)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Keeping:
-    """What is kept of a run."""
+class OutputOptions:
+    """What is written besides the image, and shown."""
 
     log: Path | None = None
     """A file for the losses of every step, one JSON object a line."""
     checkpoint_every: int | None = None
     """Steps between saves of the whole state, from which stylejax resume goes on; 0 for none.
-    Where nothing is said, about every 30 seconds."""
+    By default about every 30 seconds."""
     metadata: bool = True
     """Write into the picture how it was made; the file OUT.json beside it says the same in any case."""
     save_every: int = 0
@@ -46,7 +46,7 @@ class Files:
     content: Path
     styles: tuple[Path, ...]
     out: Path
-    keeping: Keeping = Keeping()
+    output: OutputOptions = OutputOptions()
 
 
 class Inputs(NamedTuple):
@@ -66,22 +66,22 @@ def read_inputs(files: Files, config: TransferConfig) -> Inputs:
     from stylejax.runs.manifest import beside, check_beside
     from stylejax.synthesis.regions import read_masks
 
-    log = files.keeping.log
+    log = files.output.log
     check_output(files.out, config.bits)
     check_beside(files.out)
     others = (files.content, *files.styles, files.out, beside(files.out), *config_paths(config))
     if log:
         check_writable(log)
         _check_apart("log", log, others)
-    if files.keeping.save_every < 0:
-        raise InputError(f"--save-every is {files.keeping.save_every}; it should be a whole number of 0 or more")
-    if files.keeping.save_every and files.out.resolve() in [
+    if files.output.save_every < 0:
+        raise InputError(f"--save-every is {files.output.save_every}; it should be a whole number of 0 or more")
+    if files.output.save_every and files.out.resolve() in [
         path.resolve() for path in (files.content, *files.styles, *config_paths(config))
     ]:
         raise InputError(f"--save-every would write over {files.out} while it is needed; name another picture with -o")
-    if files.keeping.video:
-        check_film(files.keeping.video)
-        _check_apart("video", files.keeping.video, (*others, *([log] if log else [])))
+    if files.output.video:
+        check_film(files.output.video)
+        _check_apart("video", files.output.video, (*others, *([log] if log else [])))
     for path in files_of(config)["init"]:
         read_image(path)
     content, alpha = read_picture(files.content)
@@ -136,4 +136,4 @@ def _written(path: Path, *picture: Any) -> bool:
 
 def _check_apart(what: str, path: Path, files: Sequence[Path]) -> None:
     if path.resolve() in [file.resolve() for file in files]:
-        raise InputError(f"can not write the {what} {path}: it is one of the other files; name another one")
+        raise InputError(f"cannot write the {what} {path}: it is one of the other files; name another one")

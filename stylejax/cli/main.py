@@ -18,7 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli import provenance, reconstruct, weights
 from stylejax.cli.features import Features
-from stylejax.cli.files import Files, Keeping
+from stylejax.cli.files import Files, OutputOptions
 from stylejax.cli.parsing import Output, asking, comma_separated, one_line_errors, preset_name, say, union_of
 from stylejax.cli.run import options_of, run_transfer
 from stylejax.cli.runtime import INTERRUPTED, ask_for_huge_pages
@@ -56,14 +56,14 @@ class Transfer:
         Literal["default", "fast", "quality", "print", "paper", "gatys2016", "neural-style"], arg(help=_presets())
     ] = "default"
     config: OmitArgPrefixes[TransferConfig] = TransferConfig()
-    keeping: OmitArgPrefixes[Keeping] = Keeping()
+    output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
         """Everything that can be checked is checked before the work starts."""
         if not self.style:
             raise InputError("no STYLE was given; name at least one picture after the content")
         return run_transfer(
-            Files(content=self.content, styles=self.style, out=self.out, keeping=self.keeping), self.config
+            Files(content=self.content, styles=self.style, out=self.out, output=self.output), self.config
         )
 
 
@@ -74,7 +74,7 @@ class Demo:
     out: Annotated[Path, arg(aliases=["-o"])] = Path("stylejax-demo")
     """The folder for the photograph, the painting and the result."""
     config: OmitArgPrefixes[TransferConfig] = TransferConfig(size=448, steps=250)
-    keeping: OmitArgPrefixes[Keeping] = Keeping()
+    output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
         """Prints the `transfer` command that it stands for, then does as that command would."""
@@ -84,7 +84,7 @@ class Demo:
         out = self.out / "picture.png"
         command = ["stylejax", "transfer", str(content), str(style), "-o", str(out), *options_of(self.config)]
         say(f"$ {shlex.join(command)}")
-        return run_transfer(Files(content=content, styles=(style,), out=out, keeping=self.keeping), self.config)
+        return run_transfer(Files(content=content, styles=(style,), out=out, output=self.output), self.config)
 
 
 def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda: None) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli.files import Files, Keeping, config_paths
+from stylejax.cli.files import Files, OutputOptions, config_paths
 from stylejax.cli.parsing import asking, say
 from stylejax.cli.run import run_transfer
 from stylejax.cli.runtime import DONE, deterministic, is_deterministic, row_mesh, start_jax
@@ -60,9 +60,9 @@ class Rerun:
     picture: Annotated[Positional[Path], arg(metavar="OUT")]
     """A picture that stylejax made."""
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """The file to write; where nothing is said OUT-rerun, of the same kind, if there is none yet."""
+    """The file to write; by default OUT-rerun, of the same kind, if there is none yet."""
     named: OmitArgPrefixes[Named] = Named()
-    keeping: OmitArgPrefixes[Keeping] = Keeping()
+    output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
         """Nothing that the manifest names is written: not even where OUT-rerun is one of its inputs."""
@@ -75,7 +75,7 @@ class Rerun:
         if manifest.outcome.stopped:
             made, all_ = manifest.outcome.steps, manifest.recipe.config.steps
             say(f"note: {self.picture} was interrupted after {made} of {all_} steps; this run goes on to the end")
-        files = Files(content=inputs.content, styles=inputs.styles, out=out, keeping=self.keeping)
+        files = Files(content=inputs.content, styles=inputs.styles, out=out, output=self.output)
         return run_transfer(files, inputs.config)
 
 
@@ -86,7 +86,7 @@ class Resume:
     run: Annotated[Positional[Path], arg(metavar="RUN")]
     """The file that it left beside its picture, named as the picture with .run behind, or the picture."""
     named: OmitArgPrefixes[Named] = Named()
-    keeping: OmitArgPrefixes[Keeping] = Keeping()
+    output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
         """The picture goes where the file is, by its name, and a log is continued only if it is named again."""
@@ -98,7 +98,7 @@ class Resume:
         determined(position.recipe)
         out = path.with_suffix("")
         inputs = inputs_of(position.recipe, out, _given(path.parent, position.places, self.named.paths()))
-        files = Files(content=inputs.content, styles=inputs.styles, out=out, keeping=self.keeping)
+        files = Files(content=inputs.content, styles=inputs.styles, out=out, output=self.output)
         return run_transfer(files, inputs.config, resume=path)
 
 
@@ -142,7 +142,7 @@ def _apart(picture: Path, out: Path | None, inputs: "Inputs") -> Path:
         raise InputError(f"{target} exists; name another file with -o")
     read = (picture, inputs.content, *inputs.styles, *config_paths(inputs.config))
     if target.resolve() in [path.resolve() for path in read]:
-        raise InputError(f"can not write {target}: the run is made from it; name another file with -o")
+        raise InputError(f"cannot write {target}: the run is made from it; name another file with -o")
     return target
 
 

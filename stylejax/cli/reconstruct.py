@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli.files import Files, Keeping
+from stylejax.cli.files import Files, OutputOptions
 from stylejax.cli.parsing import Output, Pooling, Weights, asking
 from stylejax.cli.run import run_transfer
 from stylejax.config import TransferConfig
@@ -57,7 +57,7 @@ class Content:
     """The layer: conv1_1 keeps the pixels, conv5_1 the objects and their arrangement."""
     out: Output
     search: OmitArgPrefixes[Search] = Search()
-    keeping: OmitArgPrefixes[Keeping] = Keeping()
+    output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
         """Prints how near the result is to the picture."""
@@ -65,7 +65,7 @@ class Content:
 
         scales = content_scales(self.search.size)
         config = _with(CONTENT, self.search, content_layers=(self.layer,), scales=scales)
-        return run_transfer(Files(content=self.image, styles=(), out=self.out, keeping=self.keeping), config)
+        return run_transfer(Files(content=self.image, styles=(), out=self.out, output=self.output), config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Style:
     scales: str = "auto"
     """Coarse to fine: auto, 1 for the full size alone, or the longest sides A,B,… before the full size."""
     search: OmitArgPrefixes[Search] = Search()
-    keeping: OmitArgPrefixes[Keeping] = Keeping()
+    output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
         """IMAGE stands for the content as well, for its shape alone."""
@@ -93,7 +93,7 @@ class Style:
         padding = "circular" if self.seamless else "zeros"
         options = {"style_layers": self.layers, "style_scale": self.style_scale, "scales": self.scales}
         config = _with(STYLE, self.search, padding=padding, **options)
-        return run_transfer(Files(content=self.image, styles=(self.image,), out=self.out, keeping=self.keeping), config)
+        return run_transfer(Files(content=self.image, styles=(self.image,), out=self.out, output=self.output), config)
 
 
 def _with(config: TransferConfig, search: Search, **options: Any) -> TransferConfig:

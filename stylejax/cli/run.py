@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
     """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
     inputs = read_inputs(files, config)
-    if files.keeping.deterministic:
+    if files.output.deterministic:
         deterministic()
     start_jax()
     from stylejax.cli.display import Watcher, check_watching
@@ -46,15 +46,15 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     plan = make_plan(config, parameters.network, *shapes, inputs.masks)
     # What was decided is part of the recipe, so that another machine makes the same picture.
     config = dataclasses.replace(config, tile=plan.config.tile, shard=plan.config.shard)
-    check_watching(files.keeping, plan.partition.shards)
+    check_watching(files.output, plan.partition.shards)
     made_of = recipe(files.content, files.styles, config, parameters)
     before = read_position(resume).seconds if resume else 0.0
     checkpoint = read_checkpoint(resume, plan) if resume else None
     say(explanation)
-    every = files.keeping.checkpoint_every
+    every = files.output.checkpoint_every
     keeper = Keeper(run_file(files.out), made_of, places(files, config), every, say, before)
     watcher = Watcher(files, plan, inputs)
-    with closing(RunLog(files.keeping.log, before, complain=say)) as run_log:
+    with closing(RunLog(files.output.log, before, complain=say)) as run_log:
         start = plain(made_of)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
         run = functools.partial(run_plan, plan, inputs.content, inputs.styles, vgg_of(config, parameters))
@@ -98,7 +98,7 @@ def _written(
     image, alpha = lay(result.image, inputs.alpha, files.out)
     result = result._replace(image=image)
     manifest = Manifest(made_of, outcome(result, seconds, config.bits))
-    write_somewhere(files.out, image, embedded(manifest) if files.keeping.metadata else "", alpha, config.bits)
+    write_somewhere(files.out, image, embedded(manifest) if files.output.metadata else "", alpha, config.bits)
     write_beside(files.out, manifest)
     return result
 
@@ -113,7 +113,7 @@ def _report(result: "Result", files: Files, inputs: Inputs, run: Path | None) ->
     print(f"{files.out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
     if not result.stopped:
         return DONE
-    how = f"; to go on: {shlex.join(['stylejax', 'resume', str(run), *options_of(files.keeping)])}" if run else ""
+    how = f"; to go on: {shlex.join(['stylejax', 'resume', str(run), *options_of(files.output)])}" if run else ""
     say(f"stylejax: interrupted after {result.steps} steps; the best picture so far was saved{how}")
     return INTERRUPTED
 

@@ -85,7 +85,7 @@ def deterministic() -> None:
     if xla_bridge.backends_are_initialized():
         raise InputError(f"--deterministic comes too late, for jax has started; set XLA_FLAGS={DETERMINISTIC} before")
     if flags and not flags.lstrip().startswith("-"):
-        raise InputError(f"--deterministic can not be added, for XLA_FLAGS names a file; write {DETERMINISTIC} into it")
+        raise InputError(f"--deterministic cannot be added, for XLA_FLAGS names a file; write {DETERMINISTIC} into it")
     os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".lstrip()
 
 

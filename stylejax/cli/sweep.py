@@ -49,10 +49,10 @@ class Sweep:
     preset: tuple[str, ...] = ()
     """Where the other settings come from, as of stylejax transfer."""
     lanes: int | None = None
-    """Rows that run at once on each device; where nothing is said, as many as memory is predicted to hold, on the CPU one,
+    """Rows that run at once on each device; by default as many as memory is predicted to hold, on the CPU one,
     which takes as long and less memory."""
     skip_bad: bool = False
-    """Leave out the rows that can not be run; else one of them stops all before they start."""
+    """Leave out the rows that cannot be run; else one of them stops all before they start."""
     resume: bool = False
     """Go on with the sweep in the folder: rows whose picture is there, sound, and made of the same are left as they are."""
     settings: OmitArgPrefixes[Listed] = Listed()

@@ -84,9 +84,9 @@ def check_output(path: str | os.PathLike[str], bits: int = 8) -> None:
     folder that takes files."""
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
-        raise InputError(f"can not write {path}: its name should end in one of {' '.join(FORMATS)}")
+        raise InputError(f"cannot write {path}: its name should end in one of {' '.join(FORMATS)}")
     if bits == 16 and FORMATS[target.suffix.lower()] not in high_bit_depth.KINDS:
-        raise InputError(f"can not write {path} with 16 bits; its name should end in .png or .tif, or take --bits 8")
+        raise InputError(f"cannot write {path} with 16 bits; its name should end in .png or .tif, or take --bits 8")
     check_writable(target)
 
 
@@ -107,7 +107,7 @@ def write_image(
     try:
         data = _encoded(levels(layers, bits), kind, options | save_options(kind, text))
     except (OSError, ValueError) as error:
-        raise InputError(f"can not write {target}: {error}; choose another kind of file or a smaller size") from None
+        raise InputError(f"cannot write {target}: {error}; choose another kind of file or a smaller size") from None
     write_atomically(target, data)
 
 
@@ -148,7 +148,7 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the name of the picture") from None
     except OSError as error:
-        raise InputError(f"{path} can not be read: {error.strerror}; give another picture") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; give another picture") from None
     if len(data) > MAX_BYTES:
         raise InputError(f"{path} is larger than {MAX_BYTES:,} bytes; give a smaller picture")
     if not data:

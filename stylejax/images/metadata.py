@@ -64,7 +64,7 @@ def read_text(path: str | os.PathLike[str]) -> str | None:
     except Pillow.UnidentifiedImageError:
         raise InputError(f"{path} is no picture of a kind that stylejax writes; give one that it made") from None
     except Exception as error:
-        raise InputError(f"{path} can not be read ({brief(error)}); give the picture as stylejax made it") from None
+        raise InputError(f"{path} cannot be read ({brief(error)}); give the picture as stylejax made it") from None
     if text is not None and len(text) > LARGEST:
         raise InputError(f"{path} carries a text of {len(text):,} characters, more than the {LARGEST:,} of any run")
     return text

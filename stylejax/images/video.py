@@ -29,9 +29,9 @@ STILL = 2
 def check_film(path: Path) -> None:
     """Raises `InputError` unless a film can be written to `path`."""
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"can not write the video {path}: its name should end in {' or '.join(SUFFIXES)}")
+        raise InputError(f"cannot write the video {path}: its name should end in {' or '.join(SUFFIXES)}")
     if path.suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise InputError(f"can not write {path}: MP4 needs pip install 'stylejax[video]'; or name a .webp file")
+        raise InputError(f"cannot write {path}: MP4 needs pip install 'stylejax[video]'; or name a .webp file")
     check_writable(path)
 
 
@@ -58,7 +58,7 @@ class Film:
         try:
             data = _webp(self.frames) if path.suffix.lower() == ".webp" else _mp4(self.frames)
         except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"can not write the video {path}: {brief(error)}") from None
+            raise InputError(f"cannot write the video {path}: {brief(error)}") from None
         write_atomically(path, data)
 
 

@@ -89,7 +89,7 @@ def _retrieve(url: str, known: KnownFile, folder: Path, progress: Progress | Non
         raise InputError(f"{url} is not {known.name} with the MD5 {known.md5[0]}; {hint}") from error
     except OSError as error:
         raise InputError(
-            f"can not keep the download in {folder}: {error.strerror or error}; set STYLEJAX_WEIGHTS_DIR to another folder"
+            f"cannot keep the download in {folder}: {error.strerror or error}; set STYLEJAX_WEIGHTS_DIR to another folder"
         ) from error
 
 

@@ -96,7 +96,7 @@ def _check_zip(path: Path) -> None:
         raise InputError("this is a whole Keras model; unzip it and give the file model.weights.h5 in it")
     # PyTorch stores its arrays as they are; entries that grow when they are read were made to fill the memory.
     if sum(e.file_size for e in entries) > path.stat().st_size:
-        raise InputError("the entries of this zip file are compressed, as PyTorch never writes them; get it anew")
+        raise InputError("the entries of this zip file are compressed, as PyTorch never writes them; get it again")
 
 
 def _tensor_array(tensor: Any, key: str) -> np.ndarray:
@@ -133,7 +133,7 @@ def _state_dict(kind: str, arrays: Mapping[str, Any], load: Callable[[str], np.n
     color = [] if named or len(numbers) == len(found) else [found[min(found)]]
     wanted = [f"{prefix}.{field}" for prefix in (*prefixes.values(), *color) for field in ("weight", "bias")]
     if lost := [key for key in wanted if key not in arrays]:
-        raise InputError(f"it lacks {_some(lost)}; get the file anew")
+        raise InputError(f"it lacks {_some(lost)}; get the file again")
     check_claims({key: arrays[key] for key in wanted}, "it")
     layers = {n: _convolution(load(f"{p}.weight"), load(f"{p}.bias"), n, (2, 3, 1, 0)) for n, p in prefixes.items()}
     if color:
@@ -197,7 +197,7 @@ def _keras(path: Path) -> Contents:
 
 def _names(group: Any, key: str = "layer_names") -> list[str]:
     if int(np.prod(group.attrs.get_id(key).shape or (1,), dtype=object)) > 1000:
-        raise InputError(f"its attribute {key!r} is longer than any VGG's; get the file anew")
+        raise InputError(f"its attribute {key!r} is longer than any VGG's; get the file again")
     return [n.decode() if isinstance(n, bytes) else str(n) for n in np.atleast_1d(group.attrs[key])]
 
 

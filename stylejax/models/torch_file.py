@@ -74,7 +74,7 @@ def read_torch(path: Path) -> TorchFile:
         _, protocol, system, state, keys = (_unpickle(pickles) for _ in range(5))
         if protocol != 1001 or system.get("little_endian") is not True:
             raise InputError(
-                "it is of another protocol, or of a machine with another order of bytes; get the file anew"
+                "it is of another protocol, or of a machine with another order of bytes; get the file again"
             )
         if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
             raise InputError("the .pth file holds no plain state dict; save model.state_dict() and give that")
@@ -91,14 +91,14 @@ def _storages(file: io.BufferedReader, keys: Any) -> tuple[dict[str, int], dict[
     starts, sizes = {}, {}
     for key in keys:
         if type(key) is not str:
-            raise InputError("it has storages without a name; get the file anew")
+            raise InputError("it has storages without a name; get the file again")
         size = int.from_bytes(file.read(8), "little", signed=True)
         starts[key], sizes[key] = file.tell(), size
         if not 0 <= size <= (end - file.tell()) // 4:
-            raise InputError(f"a storage claims {size} numbers, more than the file has; get the file anew")
+            raise InputError(f"a storage claims {size} numbers, more than the file has; get the file again")
         file.seek(4 * size, os.SEEK_CUR)
     if file.tell() != end:
-        raise InputError(f"{end - file.tell()} bytes follow the last storage; get the file anew")
+        raise InputError(f"{end - file.tell()} bytes follow the last storage; get the file again")
     return starts, sizes
 
 
@@ -106,7 +106,7 @@ def _check_tensor(name: str, tensor: Tensor, sizes: Mapping[str, int]) -> None:
     (key, size), offset, shape, strides = tensor
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if sizes.get(key) != size or min(shape, default=1) < 1 or last >= size:
-        raise InputError(f"{name} lies outside of its storage; get the file anew")
+        raise InputError(f"{name} lies outside of its storage; get the file again")
 
 
 def _unpickle(file: io.BytesIO) -> Any:
@@ -135,7 +135,7 @@ def _unpickle(file: io.BytesIO) -> Any:
                 stack.append(_CONSTANTS[name])
             case name:
                 _build(name, stack, marks)
-    raise InputError("its pickle has no end; get the file anew")
+    raise InputError("its pickle has no end; get the file again")
 
 
 def _build(opcode: str, stack: list[Any], marks: list[int]) -> None:
@@ -163,16 +163,16 @@ def _build(opcode: str, stack: list[Any], marks: list[int]) -> None:
         case "REDUCE":
             function, arguments = _pop(stack, len(stack) - 2)
             if function not in (_TENSOR, _DICT):
-                raise InputError("its pickle calls what is no function; get the file anew")
+                raise InputError("its pickle calls what is no function; get the file again")
             stack.append(_tensor(*arguments) if function == _TENSOR else _dict(*arguments))
         case _:
-            raise InputError(f"its pickle has the opcode {opcode}, which no state dict needs; get the file anew")
+            raise InputError(f"its pickle has the opcode {opcode}, which no state dict needs; get the file again")
 
 
 def _pop(stack: list[Any], height: int) -> list[Any]:
     """Remove and return what lies above a height."""
     if not 0 <= height <= len(stack):
-        raise InputError("its pickle is damaged; get the file anew")
+        raise InputError("its pickle is damaged; get the file again")
     values = stack[height:]
     del stack[height:]
     return values
@@ -191,24 +191,24 @@ def _dict(pairs: Any = ()) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         if type(key) not in (str, int):
-            raise InputError("its pickle has keys that are no text; get the file anew")
+            raise InputError("its pickle has keys that are no text; get the file again")
         made[key] = value
     return made
 
 
 def _storage(kind: Any, function: Any, key: Any, _location: Any, size: Any, view: Any = None) -> Storage:
     if kind != "storage" or function != _STORAGE or type(key) is not str or view is not None:
-        raise InputError("its pickle names a storage that is no vector of float32; get the file anew")
+        raise InputError("its pickle names a storage that is no vector of float32; get the file again")
     return Storage(key, _count(size))
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     if not (isinstance(storage, Storage) and type(shape) is type(strides) is tuple and len(shape) == len(strides)):
-        raise InputError("its pickle has a tensor without a storage; get the file anew")
+        raise InputError("its pickle has a tensor without a storage; get the file again")
     return Tensor(storage, _count(offset), tuple(map(_count, shape)), tuple(map(_count, strides)))
 
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise InputError("its pickle has a size that is no whole number; get the file anew")
+        raise InputError("its pickle has a size that is no whole number; get the file again")
     return value

@@ -147,7 +147,7 @@ def build_vgg(
 ) -> VGG:
     """The network of `parameters`; the paper replaces max pooling by average pooling, and so does the default.
 
-    `winograd` convolves wide layers with less arithmetic, equal to about 10⁻⁵; where nothing is said, on the CPU.
+    `winograd` convolves wide layers with less arithmetic, equal to about 10⁻⁵; by default on the CPU.
     `padding` is what each layer sees beyond the edge; `circular` takes the image for one tile of an endless pattern.
     `remat` computes the responses of a block again for the gradient, instead of keeping them.
     `precision` is that of the convolutions: on a GPU `default` and `tf32` keep 10 bits of an operand's 23, on a TPU `default`

@@ -30,7 +30,7 @@ _ATTRIBUTES = ("format", "network", "mean", "std", "source", "normalized", "sha2
 def save_parameters(path: str | os.PathLike[str], parameters: Parameters) -> None:
     """Write the canonical file, whole or not at all: beside its place first, then renamed over it.
 
-    Raises `InputError` for a folder that can not be written and for numbers that `read_parameters` would refuse.
+    Raises `InputError` for a folder that cannot be written and for numbers that `read_parameters` would refuse.
     """
     path = Path(path)
     check_parameters(parameters, path.name)
@@ -44,7 +44,7 @@ def save_parameters(path: str | os.PathLike[str], parameters: Parameters) -> Non
             os.fsync(written.fileno())
         os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"can not write {path}: {brief(error)}; choose a folder that exists and is yours") from error
+        raise InputError(f"cannot write {path}: {brief(error)}; choose a folder that exists and is yours") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def read_parameters(path: str | os.PathLike[str]) -> Parameters:
     check_parameters(parameters, path.name)
     if parameters_hash(parameters) != stored:
         raise InputError(
-            f"{path.name} was changed or damaged: its numbers do not have its hash; convert or fetch it anew"
+            f"{path.name} was changed or damaged: its numbers do not have its hash; convert or fetch it again"
         )
     return parameters
 
@@ -116,7 +116,7 @@ def refuse(problems: Sequence[str], name: str, network: str) -> None:
     if problems:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         listed = "; ".join(problems[:_SHOWN]) + more
-        raise InputError(f"{name} is not a {network}: {listed}; convert or fetch the weights anew")
+        raise InputError(f"{name} is not a {network}: {listed}; convert or fetch the weights again")
 
 
 def check_file(path: str | os.PathLike[str]) -> Path:
@@ -137,7 +137,7 @@ def reading(name: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # decoders raise nearly every type when bytes are damaged, and each means the same here
-        raise InputError(f"{name} can not be read: {brief(error)}; it is damaged or of another kind") from error
+        raise InputError(f"{name} cannot be read: {brief(error)}; it is damaged or of another kind") from error
 
 
 def _write(file: h5py.File, parameters: Parameters) -> None:
@@ -156,7 +156,7 @@ def _read(file: h5py.File, name: str) -> tuple[Parameters, str]:
             f"{name} is not a canonical weights file of stylejax; `stylejax weights convert` makes one of it"
         )
     if missing := [key for key in _ATTRIBUTES if key not in attributes]:
-        raise InputError(f"{name} lacks the attributes {', '.join(missing)}; convert or fetch the weights anew")
+        raise InputError(f"{name} lacks the attributes {', '.join(missing)}; convert or fetch the weights again")
     network, source = str(attributes["network"]), str(attributes["source"])
     if network not in CONVOLUTIONS:
         raise InputError(f"{name} holds the network {network!r}; only {' or '.join(CONVOLUTIONS)} can be used")
@@ -172,14 +172,14 @@ def _attribute(file: h5py.File, key: str) -> Any:
     # An attribute too can claim a shape of any size.
     shape = file.attrs.get_id(key).shape
     if shape and int(np.prod(shape, dtype=object)) > 3:
-        raise InputError(f"attribute {key!r} has the shape {shape}; convert or fetch the weights anew")
+        raise InputError(f"attribute {key!r} has the shape {shape}; convert or fetch the weights again")
     return file.attrs[key]
 
 
 def _datasets(file: h5py.File, name: str) -> dict[str, h5py.Dataset]:
     datasets = {f"{group}/{key}": d for group, g in members(file) for key, d in members(g)}
     if bad := [key for key, d in datasets.items() if not isinstance(d, h5py.Dataset)]:
-        raise InputError(f"{name} has {bad[0]!r}, which is no array; convert or fetch the weights anew")
+        raise InputError(f"{name} has {bad[0]!r}, which is no array; convert or fetch the weights again")
     check_claims(datasets, name)
     return datasets
 
@@ -197,7 +197,9 @@ def check_claims(arrays: Mapping[str, Any], name: str) -> None:
     a compressed array, and a text of any length, can grow without end when they are read."""
     claimed = sum(_claim(a) for a in arrays.values())
     if claimed > LARGEST:
-        raise InputError(f"{name} claims to hold {claimed} numbers, more than any VGG ({LARGEST} at most); get it anew")
+        raise InputError(
+            f"{name} claims to hold {claimed} numbers, more than any VGG ({LARGEST} at most); get it again"
+        )
     for key, a in arrays.items():
         if not isinstance(a, h5py.Dataset):
             continue
@@ -206,7 +208,9 @@ def check_claims(arrays: Mapping[str, Any], name: str) -> None:
         if a.id.get_create_plist().get_nfilters():
             raise InputError(f"{name} has compressed {key!r}; write the file without compression")
         if a.dtype.kind not in "fiu":
-            raise InputError(f"{name} has {key!r} of the type {a.dtype}, which are no plain numbers; get the file anew")
+            raise InputError(
+                f"{name} has {key!r} of the type {a.dtype}, which are no plain numbers; get the file again"
+            )
 
 
 def _claim(array: Any) -> int:

@@ -86,4 +86,4 @@ class RunLog:
 
 
 def _refusal(path: Any, error: OSError) -> InputError:
-    return InputError(f"can not write the log {path}: {error.strerror}; choose another place")
+    return InputError(f"cannot write the log {path}: {error.strerror}; choose another place")

@@ -91,7 +91,7 @@ def decode(text: str, name: str) -> Manifest:
             raise InputError(f"it does not say that its format is {FORMAT!r}")
         return schema.convert({key: v for key, v in value.items() if key != "format"}, Manifest)
     except InputError as error:
-        raise InputError(f"the manifest of {name} can not be used: {error}") from None
+        raise InputError(f"the manifest of {name} cannot be used: {error}") from None
 
 
 def read(picture: Path) -> Manifest:
@@ -105,7 +105,7 @@ def read(picture: Path) -> Manifest:
     if not path.is_file():
         raise InputError(
             f"{picture} has no manifest, and there is no {path.name} beside it: it was not made by stylejax, or another "
-            "program wrote it anew"
+            "program wrote it again"
         )
     return decode(_read_beside(path), str(path))
 
@@ -119,7 +119,7 @@ def check_beside(out: Path) -> None:
     """Raises `InputError` where the manifest's file would take the place of one that is no manifest."""
     path = beside(out)
     if path.is_dir() or path.is_file() and not _is_manifest(path):
-        raise InputError(f"can not write {path}: something else has that name; move it, or give the picture another")
+        raise InputError(f"cannot write {path}: something else has that name; move it, or give the picture another")
 
 
 def write_beside(out: Path, manifest: Manifest) -> None:
@@ -140,4 +140,4 @@ def _read_beside(path: Path) -> str:
         with path.open("rb") as file:
             return file.read(LARGEST + 1).decode("utf-8", "replace")
     except OSError as error:
-        raise InputError(f"{path} can not be read: {error.strerror}") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None

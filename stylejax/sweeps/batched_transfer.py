@@ -49,7 +49,7 @@ def sweep(
 
     `images` (h, w, 3), `targets` and `weights` are those of `objective`, stacked: a leaf with one axis more has one entry a
     lane, a leaf without it is the same for all. `lanes` run at once on each device of `mesh`, whose one axis is named `lanes`,
-    or on the first device without one; where nothing is said, as many as memory is predicted to hold or, on the CPU, one.
+    or on the first device without one; by default as many as memory is predicted to hold or, on the CPU, one.
     `callback` sees the `Info` of the lanes that run, at each step, and ends them by returning True.
     Raises `InputError` when leaves disagree on how many lanes there are.
     """

@@ -63,26 +63,26 @@ def network_of(config: TransferConfig) -> tuple[str, int]:
 
 
 class Bad(NamedTuple):
-    """A row that can not be run, and why."""
+    """A row that cannot be run, and why."""
 
     number: int
     reason: str
 
 
 class Grid(NamedTuple):
-    """The rows that can be run and those that can not, and the networks of the former, each with a line on what it is."""
+    """The rows that can be run and those that cannot, and the networks of the former, each with a line on what it is."""
 
     rows: list[Row]
     bad: list[Bad]
     networks: dict[tuple[str, int], tuple[Parameters, str]]
 
     def refusal(self) -> str:
-        """One line that names every row that can not be run."""
+        """One line that names every row that cannot be run."""
         reasons: dict[str, list[str]] = {}
         for bad in self.bad:
             reasons.setdefault(bad.reason, []).append(str(bad.number))
         named = [f"Row{'s' * (len(n) > 1)} {', '.join(n)}: {reason}." for reason, n in reasons.items()]
-        return f"{len(self.bad)} of {len(self.rows) + len(self.bad)} rows can not be run. {' '.join(named)}"
+        return f"{len(self.bad)} of {len(self.rows) + len(self.bad)} rows cannot be run. {' '.join(named)}"
 
 
 def read_grid(file: Path | None, options: Mapping[str, Sequence[str]]) -> Grid:
@@ -132,7 +132,7 @@ def _tables(file: Path) -> list[dict[str, Any]]:
     try:
         common = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{file} can not be read: {error.strerror}; give a TOML file with settings") from None
+        raise InputError(f"{file} cannot be read: {error.strerror}; give a TOML file with settings") from None
     except ValueError as error:
         raise InputError(f"{file} is not TOML ({error}); write name = value or name = [value, …] in it") from None
     rows = common.pop("row", [{}])

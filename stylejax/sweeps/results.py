@@ -37,10 +37,10 @@ def picture_of(folder: Path, row: Row) -> Path:
 
 
 def check_folder(folder: Path, resume: bool) -> None:
-    """Makes the folder. Raises `InputError` where that can not be, and where a sweep is that is not to be resumed."""
+    """Makes the folder. Raises `InputError` where that cannot be, and where a sweep is that is not to be resumed."""
     make_folder(folder)
     if not os.access(folder, os.W_OK):
-        raise InputError(f"can not write into the folder {folder}; choose another place")
+        raise InputError(f"cannot write into the folder {folder}; choose another place")
     if not resume and any(folder.glob("row*.png")):
         raise InputError(f"{folder} has the pictures of a sweep; go on with it by --resume, or name another folder")
 
@@ -79,7 +79,7 @@ def keep(folder: Path, painted: Painted, made_of: Recipe, lines: str = LINES) ->
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InputError(f"can not write {folder / lines}: {error.strerror}; choose another place") from None
+        raise InputError(f"cannot write {folder / lines}: {error.strerror}; choose another place") from None
 
 
 def gather(folder: Path, rows: Sequence[Row], made_of: Callable[[Row], Recipe]) -> dict[int, dict[str, Any]]:

@@ -108,7 +108,7 @@ def _check_tile(work: Workload, tile: int, shards: int) -> None:
         raise InputError("--tile and --shard were both given, and a picture is evaluated in one way; choose one")
     if work.config.padding == "circular":
         raise InputError(
-            "--tile can not be combined with --padding circular, whose windows have no edge; take --tile off"
+            "--tile cannot be combined with --padding circular, whose windows have no edge; take --tile off"
         )
 
 
@@ -121,7 +121,7 @@ def _check_shards(work: Workload, shards: int) -> None:
             f"--shard {shards} needs {shards} devices, and there are {available}; take --shard auto or --tile"
         )
     if config.padding != "zeros":
-        raise InputError(f"--shard can not be combined with --padding {config.padding}; take zeros, or --tile")
+        raise InputError(f"--shard cannot be combined with --padding {config.padding}; take zeros, or --tile")
     least = shards * smallest_side(work.layers)
     if config.size < least:
         raise InputError(
