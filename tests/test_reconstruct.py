@@ -139,7 +139,7 @@ def test_the_deeper_the_layer_the_less_of_the_pixels_it_keeps(real):
     vgg, image = real
     found = [psnr(reconstruct_content(image, n, vgg=vgg, size=96, steps=150).image, image) for n in PAPER]
     assert found == sorted(found, reverse=True)
-    assert found[0] > 45 and found[1] > 27 and found[2] > 17 and found[-1] < 15
+    assert found[0] > 40 and found[1] > 27 and found[2] > 17 and found[-1] < 15
 
 
 def style_distance(vgg: stylejax.VGG, image: np.ndarray, source: np.ndarray) -> float:
