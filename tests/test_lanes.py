@@ -98,8 +98,8 @@ def test_a_batch_is_the_single_runs_but_for_rounding(shallow: list, narrow_vgg: 
     """As on an accelerator. XLA sums a batch in another order, and L-BFGS makes a hundred times as much of it every ten steps:
     10⁻⁶ of the loss after 5 steps, 10⁻⁵ after 10, and a per cent after 50."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    singles = [alone(problem, narrow_vgg, lbfgs(10), 10) for problem in shallow]
-    assert_near(in_lanes(shallow, narrow_vgg, lbfgs(10), 10), singles)
+    singles = [alone(problem, narrow_vgg, lbfgs(10), 5) for problem in shallow]
+    assert_near(in_lanes(shallow, narrow_vgg, lbfgs(10), 5), singles)
 
 
 def test_lanes_of_adam_are_the_single_runs(shallow: list, narrow_vgg: VGG):
