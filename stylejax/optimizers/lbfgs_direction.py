@@ -65,12 +65,12 @@ def scale_by_lbfgs(history: int) -> optax.GradientTransformation:
 
 
 def forget(memory: Memory, when: Bool[Array, ""]) -> Memory:
-    """The memory without its pairs where `when` holds: the next direction is the steepest descent."""
+    """Return the memory without its pairs if `when`: the next direction is the steepest descent."""
     return memory._replace(pairs=jnp.where(when, 0, memory.pairs))
 
 
 def _remember(memory: Memory, params: Params, gradient: Params) -> Memory:
-    """Statistics the pair of this point and the last, and counts it if its curvature is safely positive.
+    """Write the pair of this point and the last, and count it if its curvature is safely positive.
 
     At the first point both are zero, or the step is, and such a pair is not kept.
     """
@@ -85,7 +85,7 @@ def _remember(memory: Memory, params: Params, gradient: Params) -> Memory:
 
 
 def _direction(memory: Memory) -> Params:
-    """-H · gradient. The small matrices are put in the order of time; slots that hold no pair come first, as the identity."""
+    """Return -H · gradient. The small matrices are in the order of time; slots without a pair come first, as the identity."""
     slots = memory.steps_changes.shape[0]
     order = (memory.pairs + jnp.arange(slots)) % slots
     filled = jnp.arange(slots) >= slots - jnp.minimum(memory.pairs, slots - 1)

@@ -1,8 +1,8 @@
-"""One picture over many devices, exactly: each has a part of the rows.
+"""One image over many devices, exactly: each has a part of the rows.
 
-Before each convolution a device takes one row from either neighbor; nothing else of a response travels. The devices' measures
-are added up, and the losses are functions of the sum. Parts are multiples of all poolings, so the last may reach beyond the
-picture: what is there is held at zero, as the padding is, and nobody owns it.
+Before each convolution a device takes one row from either neighbor; nothing else of the features travels. The statistics of
+the devices are added up, and the losses are functions of the sum. Parts are multiples of all poolings, so the last may reach
+beyond the image: its features there are zero, as the padding is, and are not owned.
 """
 
 import functools
@@ -37,14 +37,14 @@ ROWS = "rows"
 
 
 def rows_each(height: int, devices: int, layers: Iterable[str]) -> int:
-    """Rows of each device: a multiple of all poolings."""
+    """Return the rows of each device, a multiple of all poolings."""
     multiple = smallest_side(layers)
     return -(-height // (multiple * devices)) * multiple
 
 
 @functools.cache
 def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callable[..., tuple[Scalar, Terms]]:
-    """`objective` of parameters that are shared out by `spread`, whose leaves have these `shapes`; of `sharded_content`."""
+    """Return `objective` for parameters of `spread`, whose leaves have these `shapes`, and targets of `sharded_content`."""
 
     def fn(params: Params, vgg: VGG, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
         image = shown(gathered(params, shapes), targets.kept)
@@ -59,7 +59,7 @@ def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callab
 def sharded_content(
     mesh: Mesh, vgg: VGG, image: Image, layers: tuple[str, ...], style_layers: tuple[str, ...]
 ) -> Features:
-    """P of eq. 1, each device the rows that it compares with. The rows are shared out by all layers."""
+    """Return P of equation 1, on each device its own rows. `style_layers` decide on the rows too."""
 
     def features(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Features:
         return vgg.apply_with(image, layers, lambda _, response: response, rows)
@@ -70,31 +70,31 @@ def sharded_content(
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def sharded_styles(mesh: Mesh, vgg: VGG, image: Image, guides: Guides, statistic: Statistic) -> StyleTargets:
-    """`style_targets` of a picture, its rows shared out."""
+    """Return `style_targets` of an image whose rows are shared."""
     none = statistics_only(guides, statistic)
     means = jax.tree.map(lambda m: m.sum(0), _shared(mesh, image, _measures, vgg, none).style)
     return {name: statistic_target(mean.value, statistic) for name, mean in means.items()}
 
 
 def spread(mesh: Mesh, params: Params) -> Params:
-    """The parameters with their rows shared out."""
+    """Share the rows of the parameters over the devices."""
     return jax.device_put(padded(params, mesh.size), NamedSharding(mesh, PartitionSpec(ROWS)))
 
 
 def padded(params: Params, devices: int) -> Params:
-    """The parameters with rows of zeros, so that each leaf's divide among the devices; their gradient is zero."""
+    """Pad each leaf with rows of zeros until the devices divide them; their gradient is zero."""
     return jax.tree.map(lambda z: jnp.pad(z, ((0, -z.shape[0] % devices), (0, 0), (0, 0))), params)
 
 
 def gathered(params: Params, shapes: tuple[tuple[int, ...], ...]) -> Params:
-    """The parameters without the rows that `spread` added."""
+    """Return the parameters without the rows that `spread` added."""
     leaves, tree = jax.tree.flatten(params)
     return jax.tree.unflatten(tree, [leaf[: shape[0]] for leaf, shape in zip(leaves, shapes, strict=True)])
 
 
 @functools.cache
 def placed(minimizer: Minimizer, mesh: Mesh) -> Minimizer:
-    """The minimizer of parameters that were `spread`: its state stays shared out as they are."""
+    """Return the minimizer for parameters of `spread`: its state stays shared as they are."""
 
     def init(params: Params) -> Any:
         return shared_out(mesh, minimizer.init(params))

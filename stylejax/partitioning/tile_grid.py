@@ -1,8 +1,8 @@
-"""Windows: the parts that a picture is looked at through, so that the parts' measures are together those of the whole.
+"""Grid of tiles with halos, for an exact evaluation by parts.
 
-A window is a part with a halo. It lies inside the picture, so that each of its edges is either the picture's own, where the
-padding is the true one, or an edge whose wrong responses nobody owns: a halo as wide as the receptive field lies
-between. Windows begin at multiples of all poolings, and all windows of a picture have one shape: one program serves them all.
+A window reads its own tile and a halo as wide as the receptive field. It lies inside the image, so that each of its edges is
+either the image's own, where the padding is the true one, or an edge whose wrong features lie in the halo. Windows begin at
+multiples of all poolings, and all windows of an image have one shape: one compiled program serves them all.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from stylejax.models.architecture import block, layer_names, smallest_side
 
 
 class Span(NamedTuple):
-    """A window along one axis, in pixels: it sees `size` from `start` on, and owns from `first` up to `last`."""
+    """A window along one axis, in pixels: it reads `size` from `start` on, and owns from `first` up to `last`."""
 
     start: int
     size: int
@@ -23,11 +23,11 @@ class Span(NamedTuple):
     last: int
 
     def at(self, scale: int) -> "Span":
-        """The same on the grid of a layer that sees the image through poolings of `scale` in all; odd ends are dropped."""
+        """Return the span on the grid of a layer behind poolings of `scale` in all; odd ends are dropped."""
         return Span(self.start // scale, self.size // scale, self.first // scale, self.last // scale)
 
     def owned(self) -> Float[np.ndarray, " n"]:
-        """1 for each position of the window that it owns, 0 for the others."""
+        """Return 1 for each position that the window owns, 0 for the others."""
         positions = np.arange(self.start, self.start + self.size)
         return ((self.first <= positions) & (positions < self.last)).astype(np.float32)
 
@@ -39,15 +39,15 @@ class Window(NamedTuple):
     columns: Span
 
     def at(self, layer: str) -> "Window":
-        """The window on the grid of a layer."""
+        """Return the window on the grid of a layer."""
         scale = smallest_side([layer])
         return Window(self.rows.at(scale), self.columns.at(scale))
 
 
 def halo(layers: Iterable[str], network: str) -> int:
-    """Pixels beyond its own that a position of the deepest of `layers` sees, rounded up to a multiple of all poolings.
+    """Return the pixels around its own that a position of the deepest of `layers` depends on, as a multiple of all poolings.
 
-    A convolution of block b sees 2^(b-1) pixels further to each side; a pooling sees no further. Total variation sees one.
+    A convolution of block b reaches 2^(b-1) pixels further to each side, a pooling no further; total variation reaches one.
     """
     names, deepest = layer_names(network), 0
     deepest = max((names.index(layer) for layer in layers), default=0)
@@ -57,8 +57,10 @@ def halo(layers: Iterable[str], network: str) -> int:
 
 
 def extent(length: int, part: int, around: int, multiple: int) -> tuple[int, int]:
-    """How much of an axis of `length` pixels a window owns, and how much it sees: `part` pixels, or fewer so that windows share
-    evenly, with a halo of `around` pixels on either side; all of it where that is no less."""
+    """Return how many pixels of an axis of `length` a window owns and reads.
+
+    It owns `part` pixels, or fewer so that windows share evenly, and reads `around` more on either side, at most all.
+    """
     count = -(-length // max(part // multiple * multiple, multiple))
     own = -(-length // (count * multiple)) * multiple
     size = own + 2 * around
@@ -68,8 +70,10 @@ def extent(length: int, part: int, around: int, multiple: int) -> tuple[int, int
 
 
 def spans(length: int, part: int, around: int, multiple: int) -> list[Span]:
-    """Windows along an axis, each of the same `extent`. Starts are multiples of `multiple`, and so is `around`; the last window
-    ends where the picture does."""
+    """Return the windows along an axis, each of the same `extent`.
+
+    Starts are multiples of `multiple`, and so is `around`; the last window ends where the image does.
+    """
     own, size = extent(length, part, around, multiple)
     if size == length:
         return [Span(0, length, 0, length)]
@@ -78,7 +82,7 @@ def spans(length: int, part: int, around: int, multiple: int) -> list[Span]:
 
 
 def windows(height: int, width: int, tile: int, layers: Iterable[str], network: str) -> list[Window]:
-    """The windows of a picture, row by row, that own at most `tile`² pixels each. One window is the whole picture."""
+    """Return the windows of an image, row by row, that own at most `tile`² pixels each. A single window is the whole image."""
     layers = tuple(layers)
     around, multiple = halo(layers, network), smallest_side(layers)
     rows, columns = (spans(length, tile, around, multiple) for length in (height, width))
@@ -86,7 +90,7 @@ def windows(height: int, width: int, tile: int, layers: Iterable[str], network: 
 
 
 def window_size(height: int, width: int, tile: int, layers: Iterable[str], network: str) -> tuple[int, int]:
-    """Rows and columns that a window of `windows` sees, without a list of them, which of a huge picture would be long."""
+    """Return the rows and columns that each of `windows` reads, without the list of them, which is long for a huge image."""
     layers = tuple(layers)
     around, multiple = halo(layers, network), smallest_side(layers)
     return extent(height, tile, around, multiple)[1], extent(width, tile, around, multiple)[1]

@@ -1,12 +1,12 @@
-"""A picture of any size in the memory of one window, exactly.
+"""Value and gradient of an image of any size in the memory of one tile, exactly.
 
-The objective is a function of measures, which are sums over positions. A first pass over the windows adds up the measures m of
-the whole picture. With dL/dm fixed, a second takes each window's part of the gradient,
+The objective is a function of statistics, which are sums over positions. A first pass over the windows adds up the statistics m
+of the whole image. With dL/dm fixed, a second takes each window's part of the gradient,
 
     dL/dx = Σ_w (dm_w/dx)ᵀ · dL/dm,
 
-which reaches into the halo, where windows overlap: there it adds up too. The windows' loop runs on the host, since convolutions
-inside a loop of the program are slow on the CPU; each window is waited for, or many would take memory at once.
+which reaches into the halo, where windows overlap and it adds up. The loop over windows runs on the host, since convolutions
+inside a compiled loop are slow on the CPU; each window is waited for, or many would take memory at once.
 """
 
 import functools
@@ -35,14 +35,14 @@ from stylejax.partitioning.tile_grid import Window
 from stylejax.types import Image, Scalar
 
 TargetsIn: TypeAlias = Callable[[Window], Targets]
-"""The targets that a window of the picture is compared with."""
+"""Returns the targets of a window."""
 
 
 Place: TypeAlias = int | Int[Array, ""]
 
 
 class Ownership(NamedTuple):
-    """What a window owns, as vectors along rows and columns: of the pixels, and by layer."""
+    """Masks of what a window owns, as vectors along rows and columns: of the pixels, and by layer."""
 
     pixels: tuple[Float[Array, " h"], Float[Array, " w"]]
     layers: dict[str, tuple[Float[Array, " _"], Float[Array, " _"]]]
@@ -51,7 +51,7 @@ class Ownership(NamedTuple):
 def tiled_value_and_gradient(
     params: Encoded, vgg: VGG, targets_in: TargetsIn, kept: Kept | None, weights: Terms, windows: Sequence[Window]
 ) -> tuple[tuple[Scalar, Terms], Encoded]:
-    """`jax.value_and_grad(objective, has_aux=True)` at `params`, by windows."""
+    """Return `jax.value_and_grad(objective, has_aux=True)` at `params`, computed by windows."""
     image = _shown(params, kept)
     targets = targets_in(windows[0])
     layers = required_layers(targets)
@@ -68,20 +68,20 @@ def tiled_value_and_gradient(
 
 
 def tiled_styles(vgg: VGG, image: Any, guides: Guides, statistic: Statistic, windows: Sequence[Window]) -> StyleTargets:
-    """`style_targets` of a picture on the host, by windows."""
+    """Return `style_targets` of an image on the host, computed by windows."""
     none = statistics_only(guides, statistic)
     parts = (_measures(cut(image, w), vgg, cut_targets(none, w), ownership(w, guides)) for w in windows)
     return {name: statistic_target(mean.value, statistic) for name, mean in total(parts).style.items()}
 
 
 def cut(image: Any, window: Window) -> Any:
-    """What a window sees of an image (h, w, …), or of a map on the grid that the window is given on."""
+    """Return the part of an image (h, w, …) that a window reads, or of a map on the grid of the window."""
     rows, columns = window
     return image[rows.start : rows.start + rows.size, columns.start : columns.start + columns.size]
 
 
 def cut_targets(targets: Targets, window: Window) -> Targets:
-    """The targets of a picture, of which a window sees those that have positions, each on its layer's grid."""
+    """Return the targets of a window: content and guides are cut out, each on its layer's grid."""
     content = {name: cut(p, window.at(name)) for name, p in targets.content.items()}
     of_layers = {name: window.at(parse_style_key(name)[0]) for name in targets.guides}
     guides = {name: None if g is None else cut(g, of_layers[name]) for name, g in targets.guides.items()}
@@ -89,7 +89,7 @@ def cut_targets(targets: Targets, window: Window) -> Targets:
 
 
 def ownership(window: Window, layers: Iterable[str]) -> Ownership:
-    """What the window owns of the pixels and of the responses of `layers`."""
+    """Return the masks of the pixels and of the features of `layers` that the window owns."""
 
     def along(window: Window) -> tuple[Any, Any]:
         return window.rows.owned(), window.columns.owned()
@@ -98,7 +98,7 @@ def ownership(window: Window, layers: Iterable[str]) -> Ownership:
 
 
 def total(parts: Iterable[Statistics]) -> Statistics:
-    """Statistics of parts are sums, and add up."""
+    """Return the sum of the statistics of parts."""
     parts = iter(parts)
     measures = jax.block_until_ready(next(parts))
     for part in parts:
@@ -141,7 +141,7 @@ def _sliced(image: Image, row: Place, column: Place, size: tuple[int, int]) -> F
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _add(gradient: Image, part: Float[Array, "_ _ 3"], row: Place, column: Place) -> Image:
-    """Adds a window's part in its place, without a copy of the whole."""
+    """Add a window's part in its place, without a copy of the whole."""
     before = jax.lax.dynamic_slice(gradient, (row, column, 0), part.shape)
     return jax.lax.dynamic_update_slice(gradient, before + part, (row, column, 0))
 
