@@ -41,7 +41,7 @@ class TransferConfig:
     tv_weight: float = 0.0
     """Weight of the total variation: smooths noise, and fine strokes."""
     tv: Literal["squared", "absolute", "isotropic"] = "squared"
-    """What varies. squared: differences of neighbors, which softens every edge;
+    """Form of the total variation. squared: differences of neighbors, which softens every edge;
     absolute: keeps sharp edges and flattens what is between; isotropic: does so in all directions alike."""
     style_scale: float | tuple[float, ...] = 1.0
     """Size of the style's picture over that of the result: 0.5 halves its strokes and shapes; A,B,… for several styles."""

@@ -1,4 +1,4 @@
-"""What is shown of a run: bars in the terminal, and the image as it develops, in the terminal, in its file and as a film."""
+"""Progress bars, and previews of the image: in the terminal, in its file, and as a video."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """What is written besides the image, and shown."""
+    """Files besides the image, and previews."""
 
     log: Path | None = None
     """A file for the losses of every step, one JSON object a line."""

@@ -44,7 +44,7 @@ def run_transfer(files: Files, config: TransferConfig, resume: Path | None = Non
     parameters, explanation = resolve(config.weights, config.seed)
     check_scale(config, parameters.normalized)
     plan = make_plan(config, parameters.network, *shapes, inputs.masks)
-    # What was decided is part of the recipe, so that another machine makes the same picture.
+    # The decided tile and shard are recorded, so that another machine makes the same image.
     config = dataclasses.replace(config, tile=plan.config.tile, shard=plan.config.shard)
     check_watching(files.output, plan.partition.shards)
     made_of = recipe(files.content, files.styles, config, parameters)

@@ -1,4 +1,4 @@
-"""What the command line sets for its process: signals, exit codes, XLA's flags and cache, memory pages, devices."""
+"""Process-wide settings of the command line: signals, exit codes, XLA's flags and cache, memory pages, devices."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 """On a GPU: no operations whose order of summation is left to chance, and no choice of kernels by their speed."""
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-"""Where Linux says who gets pages of 2 MiB: always, never, or with `[madvise]` who asks."""
+"""Linux's setting for pages of 2 MiB: always, never, or with `[madvise]` on request."""
 
 
 @contextmanager

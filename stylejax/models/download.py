@@ -113,7 +113,7 @@ class _Bar:
 
 
 def by_hand(known: KnownFile) -> str:
-    """What to do where there is no network."""
+    """Return what to do without a network."""
     folder = weights_folder()
     return (
         f"get {known.url or known.name} on another machine and put it into {folder} under this name, "

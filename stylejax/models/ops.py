@@ -29,8 +29,8 @@ def _windows(x: FeatureMap) -> Float[Array, "h//2 2 w//2 2 c"]:
 
 
 class Rows(NamedTuple):
-    """Of an image whose rows are shared among the devices of a mesh, the part of one: the mesh's axis, the number of devices,
-    and the image's height. Every device has as many rows, and those beyond the image's end do not count."""
+    """Rows of one device, of an image that is shared over a mesh: the mesh's axis, the number of devices, the image's height.
+    Every device has the same number of rows; rows beyond the end of the image do not count."""
 
     axis: str
     devices: int

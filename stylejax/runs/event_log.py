@@ -54,7 +54,7 @@ class RunLog:
     def close(self) -> None:
         """After the last event."""
         if self.file:
-            # What a full disk did not take was complained of when it was written.
+            # A full disk was reported at the write.
             with suppress(OSError):
                 self.file.close()
 
