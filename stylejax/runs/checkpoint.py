@@ -41,9 +41,11 @@ MAX_HEADER = 2**20
 
 @dataclass(frozen=True)
 class Position:
-    """The recipe of an interrupted run, and where it stopped: `places` are seen from the folder of the run file, so that all can be moved
-    together; `value` and `terms` are the least loss at the scale, None before there was a
-    finite one."""
+    """The recipe of an interrupted run, and where it stopped.
+
+    `places` are seen from the folder of the run file, so that all can be moved together. `value` and `terms` are the least loss
+    at the scale, None before there was a finite one.
+    """
 
     format: Literal["stylejax run 1"]
     recipe: Recipe
