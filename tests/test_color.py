@@ -44,7 +44,7 @@ def test_colors_are_moved_by_the_symmetric_map_and_no_other_map_moves_them_less(
 
 
 def test_pictures_without_colors_do_no_harm(pair):
-    """Of a gray or flat style nothing is blown up; of a gray content, the style becomes gray."""
+    """The noise of a gray or flat style is not amplified; a gray content makes the style gray."""
     style, content = pair
     gray = np.repeat(style.mean(-1, keepdims=True), 3, -1)
     for odd in (gray, np.full_like(style, 0.5)):

@@ -1,4 +1,4 @@
-"""What importing costs. The order of the folders is a contract of import-linter in pyproject.toml."""
+"""The cost of importing. The order of the folders is a contract of import-linter in pyproject.toml."""
 
 import subprocess
 import sys

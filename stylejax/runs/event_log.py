@@ -72,7 +72,7 @@ class RunLog:
         )
 
     def end(self, result: Result) -> None:
-        """What came out."""
+        """Write the last event: the result."""
         h, w = result.image.shape[:2]
         self.write(
             "end",

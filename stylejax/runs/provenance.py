@@ -1,4 +1,4 @@
-"""What a run is made of: its config, and its files and its network by their hashes."""
+"""Provenance of a run: its config, and its files and network by their hashes."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from stylejax.runs.environment import environment
 from stylejax.runs.schema import FileName, Line, Sha256
 
 NETWORKS = ("auto", "random", *DOWNLOADS)
-"""What `weights` may be but the name of a file."""
+"""Values of `weights` that are not the name of a file."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Environment(TypedDict):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run is made of. `files` are the images that the config names, by its fields; there, and in `weights`, the names of
+    """Provenance of a run. `files` are the images that the config names, by its fields; there, and in `weights`, the names of
     files alone are left. Raises `InputError` unless a name of a file and its entry are there together."""
 
     config: TransferConfig
@@ -97,7 +97,7 @@ class Recipe:
 
 
 def recipe(content: Path, styles: Sequence[Path], config: TransferConfig, parameters: Parameters) -> Recipe:
-    """What the run of these files is made of, on this machine."""
+    """Return the provenance of a run of these files on this machine."""
     return recipe_with(content, styles, config, network_of(config.weights, parameters))
 
 

@@ -29,7 +29,7 @@ class Partition(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """What decides the memory of a run: its config, layers, network and the shape of its content."""
+    """Config, layers, network and content shape of a run: they decide its memory."""
 
     config: TransferConfig
     layers: tuple[str, ...]

@@ -49,8 +49,16 @@ TILED = OnHost(tiled_value_and_gradient)
 
 
 class Problem(NamedTuple):
-    """What is minimized at a scale: `fn(params, *args)`, in a parameterization; what is kept of the content; the mesh that the
-    rows are shared over, None for one device; the shapes of the parameters' leaves."""
+    """Optimization problem of one scale.
+
+    Attributes:
+        fn: function of (params, *args) to minimize.
+        args: network, targets and weights, as arrays.
+        kept: preserved region of the content; None without one.
+        parameterization: of the image.
+        mesh: devices that share the rows; None for one device.
+        shapes: of the parameters' leaves, without the rows that sharding adds.
+    """
 
     fn: Function | OnHost
     args: tuple

@@ -45,8 +45,7 @@ class Step(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Where a transfer stands between two steps: at which scale of the schedule, where the optimizer is in it, and the
-    steps and evaluations so far."""
+    """State of a transfer between two steps: index of the scale, state of the optimizer in it, steps and evaluations so far."""
 
     scale: int
     run: Run
