@@ -1,6 +1,6 @@
-"""Makes `.venv` beside the repository's files with this package in it: what the two commands of the README need first.
+"""Create `.venv` in the repository and install this package into it, for `demo.py` and `test.py`.
 
-Standard library only: it runs before anything is installed.
+This module uses the standard library only, because it runs before anything is installed.
 """
 
 import os
@@ -15,27 +15,27 @@ ENVIRONMENT = ROOT / ".venv"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
 
-def ensure(extras: str, more: Sequence[str] = ()) -> None:
-    """Installs this package with `extras`, and `more` requirements, unless that was done since pyproject.toml changed."""
+def ensure(extras: str, requirements: Sequence[str] = ()) -> None:
+    """Install this package with `extras` and other `requirements`, once for each pyproject.toml."""
     if sys.version_info < (3, 11):
         sys.exit(f"stylejax needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     stamp = ENVIRONMENT / ".installed"
-    wanted = "\n".join([extras, *more, (ROOT / "pyproject.toml").read_text(encoding="utf-8")])
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    state = "\n".join([extras, *requirements, (ROOT / "pyproject.toml").read_text(encoding="utf-8")])
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == state:
         return
     print(f"installing into {ENVIRONMENT} …", flush=True)
     if not (BIN / ("python.exe" if os.name == "nt" else "python")).exists():
         _create()
-    # What decides the numbers in a test goes first: a plain torch would bring gigabytes of CUDA.
-    for requirement in more:
+    # First, so that the extras do not bring another version.
+    for requirement in requirements:
         _pip(requirement)
     _pip("--editable", f"{ROOT}[{extras}]")
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(state, encoding="utf-8")
 
 
-def run(program: str, *arguments: str, **options: object) -> int:
-    """Runs a program of the environment in the repository; returns its exit code."""
-    return subprocess.call([str(BIN / program), *arguments], cwd=ROOT, **options)  # type: ignore[arg-type]
+def run(program: str, *arguments: str) -> int:
+    """Run a program of the environment in the repository and return its exit code."""
+    return subprocess.call([str(BIN / program), *arguments], cwd=ROOT)
 
 
 def _create() -> None:

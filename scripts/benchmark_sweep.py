@@ -1,11 +1,9 @@
-"""Lanes of one program against runs one after another, in one process: `python scripts/benchmark_sweep.py`.
+"""Compare a batched sweep with runs one after another: `python scripts/benchmark_sweep.py`.
 
-Prints a Markdown table: seconds for so many runs of `minimize`, and for the same as one sweep with one lane at once and with
-several, each after a first call that compiles. Needs the extra `pretrained`.
+The program prints a Markdown table with the seconds of single runs, and of one sweep for several batch sizes, without
+compilation. Needs the extra `pretrained`.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from _work import objective_args
+from benchmark_utils import objective_args, seconds
 
 import stylejax
 from stylejax.config import TransferConfig
@@ -30,58 +28,49 @@ class Benchmark:
     size: int = 128
     """Side of the square images."""
     rows: int = 20
-    """Runs, each with a style weight of its own."""
+    """Runs, each with another style weight."""
     steps: int = 10
-    """Steps of each."""
-    lanes: tuple[int, ...] = (1, 20)
-    """Lanes of one program, on one device."""
+    """Steps of each run."""
+    batch_sizes: tuple[int, ...] = (1, 20)
+    """Rows that one program computes at a time, on one device."""
 
 
 def main(benchmark: Benchmark) -> None:
-    """Prints the table, and what it was measured on."""
-    vgg = stylejax.build_vgg(stylejax.resolve("vgg19")[0])
+    """Print the table and the machine."""
+    vgg = stylejax.build_vgg(stylejax.load_pretrained("vgg19")[0])
     image, targets, weights = _problem(vgg, benchmark)
     minimizer = stylejax.lbfgs(min(100, benchmark.steps))
 
-    def singles(rows: int = benchmark.rows) -> None:
+    def single_runs(rows: int = benchmark.rows) -> None:
         for i in range(rows):
-            own = jax.tree.map(lambda x, i=i: x[i] if jnp.ndim(x) else x, weights)
-            start = stylejax.encode(image, CONFIG.parameterization)
-            stylejax.minimize(stylejax.objective, minimizer, start, (vgg, targets, own), benchmark.steps)
+            row_weights = jax.tree.map(lambda x, i=i: x[i] if jnp.ndim(x) else x, weights)
+            params = stylejax.to_params(image, CONFIG.parameterization)
+            stylejax.minimize(stylejax.objective, minimizer, params, (vgg, targets, row_weights), benchmark.steps)
 
-    def sweep(lanes: int, rows: int = benchmark.rows) -> None:
-        few = jax.tree.map(lambda x: x[:rows] if jnp.ndim(x) else x, weights)
-        stylejax.sweep(image, vgg, targets, few, steps=benchmark.steps, minimizer=minimizer, lanes=lanes)
+    def sweep(batch_size: int, rows: int = benchmark.rows) -> None:
+        stacked = jax.tree.map(lambda x: x[:rows] if jnp.ndim(x) else x, weights)
+        stylejax.sweep(image, vgg, targets, stacked, steps=benchmark.steps, minimizer=minimizer, batch_size=batch_size)
 
     rows = f"{benchmark.rows} rows at {benchmark.size}², {benchmark.steps} steps"
     print(f"{jax.devices()[0].device_kind}, {rows}, jax {jax.__version__}\n")
     print("| | seconds | of single runs |\n|---|---|---|")
-    singles(1)
-    alone = _seconds(singles)
-    print(f"| single runs | {alone:.1f} | 1 |", flush=True)
-    for lanes in benchmark.lanes:
-        sweep(lanes, min(lanes, benchmark.rows))
-        seconds = _seconds(lambda lanes=lanes: sweep(lanes))
-        print(f"| {lanes} at once | {seconds:.1f} | {seconds / alone:.2f} |", flush=True)
+    single_runs(1)
+    baseline = seconds(single_runs)
+    print(f"| single runs | {baseline:.1f} | 1 |", flush=True)
+    for size in benchmark.batch_sizes:
+        sweep(size, min(size, benchmark.rows))
+        time = seconds(lambda size=size: sweep(size))
+        print(f"| batches of {size} | {time:.1f} | {time / baseline:.2f} |", flush=True)
 
 
-def _problem(vgg: stylejax.VGG, benchmark: Benchmark) -> tuple[Any, stylejax.Targets, stylejax.Terms]:
-    """One image and its targets, and the weights of all rows, stacked."""
+def _problem(vgg: stylejax.VGG, benchmark: Benchmark) -> tuple[Any, stylejax.Targets, stylejax.LossTerms]:
+    """Return an image, its targets, and loss weights with the style weights of all rows stacked."""
     size = benchmark.size
     content = resize(stylejax.read_image(photograph()), size, size)
-    _, targets, weights = objective_args(vgg, content, resize(stylejax.paint(), size, size))
+    _, targets, weights = objective_args(vgg, content, resize(stylejax.generate_painting(), size, size))
     factors = np.geomspace(0.1, 10, benchmark.rows, dtype=np.float32)
-    return (
-        jnp.asarray(content),
-        targets,
-        weights._replace(style={name: beta * factors for name, beta in weights.style.items()}),
-    )
-
-
-def _seconds(run: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    style = {name: beta * factors for name, beta in weights.style.items()}
+    return jnp.asarray(content), targets, weights._replace(style=style)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The main job, from a bare clone: `python3 scripts/demo.py`. Options are those of `stylejax demo`."""
+"""Style the demo's photograph from a bare clone: `python3 scripts/demo.py [options of stylejax demo]`."""
 
 import sys
 

@@ -1,7 +1,6 @@
-"""The paper's Figure 1, what the layers know of a picture and of its style: `python scripts/figure1.py [IMAGE]`."""
+"""Make the paper's Figure 1, reconstructions by layer: `python scripts/figure1.py [IMAGE]`."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,22 +9,20 @@ from typing import Annotated
 from _figures import (
     LAYER_SETS,
     LAYERS,
-    LIKENESS,
+    PSNR_COLUMN,
     Figure,
-    Made,
+    FigureContext,
+    FigurePanel,
     Options,
-    Source,
-    Studio,
     Task,
-    command,
-    images,
-    make,
+    fit,
+    make_panels,
     painting,
+    panel_images,
     prepare,
-    publish,
     read,
-    shown,
-    total,
+    run_cli,
+    save_figure,
 )
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -34,7 +31,7 @@ import stylejax
 TITLE = "Figure 1: image representations in a convolutional neural network"
 CAPTION = (
     "Above: images from noise with the Gram matrices of {style} at one to five layers. Below: images from noise with the "
-    "features of {content} at one layer, and their PSNR. {recipe}"
+    "features of {content} at one layer, and their PSNR. {provenance}"
 )
 
 
@@ -43,49 +40,49 @@ class Figure1:
     """Five style reconstructions and five content reconstructions, laid out as the paper's Figure 1."""
 
     image: Annotated[Positional[Path | None], arg(metavar="[IMAGE]")] = None
-    """The picture whose content is reconstructed; by default the demo's photograph."""
+    """Image whose content is reconstructed; by default the demo's photograph."""
     style: Path | None = None
-    """The picture whose style is reconstructed; by default a painting made here."""
+    """Image whose style is reconstructed; by default a generated painting."""
     options: OmitArgPrefixes[Options] = Options(steps=400)
 
     def __call__(self) -> int:
-        """Writes figure1.png and figure1.html."""
+        """Write figure1.png and figure1.html."""
         content = read(self.image)
         style = read(self.style) if self.style else painting(content.image)
-        studio = prepare(self.options, "figure1", content, [style])
-        made = make(tasks(content, style, studio, self.options))
-        return publish(figure(content, style, studio, self.options, made), "figure1", self.options.out, made)
+        context = prepare(self.options, "figure1", content, [style])
+        panels = make_panels(self.tasks(context))
+        return save_figure(context, self.figure(context, panels), panels)
+
+    def tasks(self, context: FigureContext) -> list[Task]:
+        """Return the row of style reconstructions, then that of content reconstructions."""
+        options = {"vgg": context.vgg, **self.options.common_options}
+        content = context.content.image
+        of_style = partial(stylejax.reconstruct_style, context.styles[0].image, **options)
+        of_content = partial(stylejax.reconstruct_content, content, **options)
+        styles = [Task({"of": "style", "layers": " + ".join(x)}, partial(of_style, x)) for x in LAYER_SETS]
+        contents = [Task({"of": "content", "layers": x}, partial(of_content, x), content) for x in LAYERS]
+        return styles + contents
+
+    def figure(self, context: FigureContext, panels: list[FigurePanel | None]) -> Figure:
+        """Return the two rows, each with its input at the left."""
+        styles, contents = panels[: len(LAYER_SETS)], panels[len(LAYER_SETS) :]
+        pairs = zip(LAYERS, contents, strict=True)
+        labels = [f"{layer}: {panel.row[PSNR_COLUMN]:.1f} dB" if panel else layer for layer, panel in pairs]
+        content, style = context.content, context.styles[0]
+        return Figure(
+            TITLE,
+            CAPTION.format(style=style.name, content=content.name, provenance=context.provenance),
+            [
+                [fit(style, self.options.size), *panel_images(styles)],
+                [fit(content, self.options.size), *panel_images(contents)],
+            ],
+            ["Style recon-\nstructions", "Content recon-\nstructions"],
+            ["input", *"abcde"[: len(LAYERS)]],
+            [["", *map(" + ".join, LAYER_SETS)], ["", *labels]],
+        )
 
 
-def tasks(content: Source, style: Source, studio: Studio, options: Options) -> list[Task]:
-    """The row of styles, then the row of contents."""
-    of_style = partial(stylejax.reconstruct_style, style.image, vgg=studio.vgg, **options.search)
-    of_content = partial(stylejax.reconstruct_content, content.image, vgg=studio.vgg, **options.search)
-    styles = [Task({"of": "style", "layers": total(layers)}, partial(of_style, layers)) for layers in LAYER_SETS]
-    contents = [Task({"of": "content", "layers": layer}, partial(of_content, layer), content.image) for layer in LAYERS]
-    return styles + contents
-
-
-def figure(content: Source, style: Source, studio: Studio, options: Options, made: list[Made | None]) -> Figure:
-    """At the left, what is reconstructed."""
-    styles, contents = made[: len(LAYER_SETS)], made[len(LAYER_SETS) :]
-    likeness = [
-        f"{layer}: {one.row[LIKENESS]:.1f} dB" if one else layer for layer, one in zip(LAYERS, contents, strict=True)
-    ]
-    return Figure(
-        TITLE,
-        CAPTION.format(style=style.name, content=content.name, recipe=studio.recipe),
-        [[shown(style, options.size), *images(styles)], [shown(content, options.size), *images(contents)]],
-        ["Style recon-\nstructions", "Content recon-\nstructions"],
-        ["input", *"abcde"[: len(LAYERS)]],
-        [["", *map(total, LAYER_SETS)], ["", *likeness]],
-    )
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    """One command; see --help."""
-    return command(Figure1, "figure1", words)
-
+main = partial(run_cli, Figure1, "figure1")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,6 @@
-"""The paper in one file, on the public functions alone: `python scripts/paper.py CONTENT STYLE OUT.png [SIZE STEPS WEIGHTS]`.
+"""Implement the paper in one file: `paper.py CONTENT STYLE OUT.png [SIZE STEPS WEIGHTS]`.
 
-From white noise, α · content + β · style (equation 7) is minimized by L-BFGS on the authors' normalized VGG-19 with average
+L-BFGS minimizes `α · L_content + β · L_style` (equation 7) from white noise, on the authors' normalized VGG-19 with average
 pooling. `stylejax transfer --preset paper` does the same, and can be interrupted, resumed and verified.
 """
 
@@ -22,9 +22,9 @@ ALPHA, BETA = 1.0, 1e3
 def style_transfer(
     content: Float[Array, "h w 3"], style: Float[Array, "_ _ 3"], vgg: stylejax.VGG, steps: int
 ) -> Float[Array, "h w 3"]:
-    """Return the image with the content of `content` and the style of `style`."""
+    """Return an image (h, w, 3) with the content of one image and the style of another."""
     targets = stylejax.make_targets(vgg, content, style, CONTENT_LAYERS, STYLE_LAYERS)
-    weights = stylejax.Terms(
+    weights = stylejax.LossTerms(
         content=dict.fromkeys(CONTENT_LAYERS, ALPHA),
         style=dict.fromkeys(STYLE_LAYERS, BETA / len(STYLE_LAYERS)),
         tv=0.0,
@@ -40,7 +40,7 @@ def print_loss(info: stylejax.Info) -> None:
 
 
 def main(content: str, style: str, out: str, size: str = "256", steps: str = "300", weights: str = "auto") -> None:
-    """Read two images, write a third."""
+    """Read two images and write the result."""
     photograph, painting = (
         jnp.asarray(stylejax.resize_longest_side(stylejax.read_image(path), int(size))) for path in (content, style)
     )

@@ -1,6 +1,6 @@
-"""All the checks, from a bare clone: `python3 scripts/test.py [--torch] [arguments of pytest]`.
+"""Run all checks from a bare clone: `python3 scripts/test.py [--torch] [arguments of pytest]`.
 
-`--torch` installs PyTorch as well and compares with it; without it those tests are skipped.
+`--torch` also installs PyTorch, for the tests that compare with it; otherwise they are skipped.
 """
 
 import sys
@@ -15,6 +15,8 @@ if __name__ == "__main__":
     checks = (
         ("ruff", "format", "--check", "--quiet"),
         ("ruff", "check", "--quiet"),
+        ("codespell",),
+        ("python", "scripts/check_prose.py"),
         ("lint-imports", "--no-logo"),
         ("basedpyright",),
         ("pytest", "--numprocesses=auto", "--dist=loadfile", "--no-loadscope-reorder", *arguments),

@@ -1,7 +1,7 @@
 """A Neural Algorithm of Artistic Style (Gatys, Ecker and Bethge 2015), reimplemented in JAX.
 
-The public names are listed in `__init__.pyi`. Each is imported when it is first used, so that `import stylejax` costs
-nothing and `stylejax --help` starts without jax.
+The public names are those of `__init__.pyi`. Each is imported at its first use, so that `import stylejax` is fast and
+`stylejax --help` does not load jax.
 """
 
 import lazy_loader

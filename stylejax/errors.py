@@ -1,11 +1,11 @@
-"""The one exception that means: the input is at fault, and here is what to do about it."""
+"""`InputError`, which reports invalid input, and helpers for its messages."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Something the user gave cannot be used; the message is one line that says what, why and what to do.
+    """Invalid input; the message is one line that names the fault and the remedy.
 
     The command line prints it and exits with code 2.
     """
@@ -19,6 +19,6 @@ def brief(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """`" (did you mean 'conv4_2'?)"` for the choice nearest to `name`, or an empty string."""
-    near = difflib.get_close_matches(name, list(choices), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    """Return `" (did you mean 'conv4_2'?)"` for a choice close to `name`, else an empty string."""
+    matches = difflib.get_close_matches(name, list(choices), n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

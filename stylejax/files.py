@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and find data files of installed packages. Standard library only."""
+"""Atomic writes, checks of output paths, and files of installed packages, without dependencies."""
 
 import contextlib
 import importlib.metadata
@@ -7,13 +7,12 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from stylejax.errors import InputError
 
 
 def check_writable(target: Path) -> None:
-    """Raises `InputError` unless a file can be created at `target`. Nothing is left behind."""
+    """Raise `InputError` unless a file can be created at `target`; leave no file behind."""
     if os.path.isdir(target):
         raise InputError(f"cannot write {target}: it is a folder; name a file in it")
     if not os.path.isdir(target.parent):
@@ -29,7 +28,7 @@ def check_writable(target: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Raises `InputError` if that is impossible."""
+    """Create a folder and its parents, or raise `InputError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -37,28 +36,27 @@ def make_folder(folder: Path) -> None:
 
 
 def write_atomically(target: Path, data: bytes) -> None:
-    """Replaces `target` by `data` in one step: a reader, or a crash, finds the old file or the new one, never a part."""
-    replace_atomically(target, lambda file: file.write(data))
+    """Write `data` to `target` in one step, so that a crash leaves the old file or the new one."""
+    atomic_write(target, lambda path: path.write_bytes(data))
 
 
-def replace_atomically(target: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Replaces `target` in one step by what `write` writes into a file beside it. Raises `InputError` if it cannot."""
-    partial = target.with_name(f".stylejax-{secrets.token_hex(8)}")
+def atomic_write(target: Path, write: Callable[[Path], object]) -> None:
+    """Replace `target` in one step by the file that `write` creates, or raise `InputError`."""
+    temporary = target.with_name(f".stylejax-{secrets.token_hex(8)}")
     try:
-        with partial.open("xb") as file:
-            write(file)
-            file.flush()
+        write(temporary)
+        with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        os.replace(partial, target)
+        os.replace(temporary, target)
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}; choose another place") from None
     finally:
         with contextlib.suppress(OSError):
-            partial.unlink()
+            temporary.unlink()
 
 
 def installed_file(distribution: str, member: str) -> Path | None:
-    """Return the path of a distribution's file, `member` as in its wheel; None if it is not installed."""
+    """Return the path of `member` of an installed distribution; None if it is not installed."""
     try:
         path = Path(str(importlib.metadata.distribution(distribution).locate_file(member)))
     except importlib.metadata.PackageNotFoundError:

@@ -1,20 +1,23 @@
-"""Names for the arrays that travel through the package. Every image is one unbatched picture; batch with `jax.vmap`."""
+"""Types of arrays, which have no batch axis; batch functions with `jax.vmap`."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from jaxtyping import Array, Float
 
 Scalar: TypeAlias = Float[Array, ""]
 Image: TypeAlias = Float[Array, "h w 3"]
-"""Height, width, RGB; values in [0, 1] for black to full intensity, sRGB-encoded."""
+"""An sRGB-encoded image in [0, 1]."""
 
 FeatureMap: TypeAlias = Float[Array, "h w c"]
-"""One layer's response to an image: the columns of F in the paper are its c channels over M = h·w positions."""
+"""Features F of one layer: c channels (the paper's N) at h·w positions (its M)."""
 
 GramMatrix: TypeAlias = Float[Array, "c c"]
 
+Params: TypeAlias = Any
+"""Parameters of an optimizer: any pytree of arrays."""
+
 Features: TypeAlias = dict[str, Float[Array, "_ _ _"]]
-"""Responses by layer, each of its own size."""
+"""Features by layer, each of its own size."""
 
 ByLayer: TypeAlias = Mapping[str, Scalar | float]

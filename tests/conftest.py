@@ -1,10 +1,15 @@
 """Strict by default, and a narrow network: the true topology with a few channels, for tests that need no real features."""
 
 import dataclasses
+import functools
 import os
+import sys
 
-if "device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
+if "device_count" not in os.environ.get("XLA_FLAGS", ""):  # Workers of xdist inherit what the first process has set.
+    flags = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4"]
+    # Most of a test is compilation: without LLVM's optimizations it takes half. The slow tests run what users run.
+    flags += [] if "--slow" in sys.argv else ["--xla_backend_optimization_level=0"]
+    os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from collections.abc import Callable, Iterator
@@ -20,17 +25,18 @@ from PIL import Image as Pillow
 from stylejax.cli.main import main
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_layers
-from stylejax.losses.objective import Terms
+from stylejax.losses.objective import LossTerms
 from stylejax.losses.targets import Targets, make_targets
 from stylejax.losses.total_variation import TOTAL_VARIATIONS
 from stylejax.losses.weighting import loss_weights
-from stylejax.models.architecture import Parameters, random_parameters
+from stylejax.models.architecture import VGGWeights, random_weights
 from stylejax.models.vgg import VGG, build_vgg
-from stylejax.models.weights_file import save_parameters
+from stylejax.models.weights_file import save_weights
 from stylejax.synthesis.problem import Problem, build_problem
 from stylejax.synthesis.regions import Masks
 from stylejax.synthesis.targets import Inputs
 from stylejax.synthesis.validation import make_plan
+from stylejax.types import Features
 
 NARROW = (4, 5, 6, 7, 8)
 NO_MASKS = Masks()
@@ -68,13 +74,19 @@ def no_traces_at_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 @pytest.fixture(scope="session")
-def narrow_parameters() -> Parameters:
-    return random_parameters("vgg19", 0, NARROW)
+def narrow_parameters() -> VGGWeights:
+    return random_weights("vgg19", 0, NARROW)
 
 
 @pytest.fixture(scope="session")
-def narrow_vgg(narrow_parameters: Parameters) -> VGG:
+def narrow_vgg(narrow_parameters: VGGWeights) -> VGG:
     return build_vgg(narrow_parameters)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def features_of(vgg: VGG, image: Any, layers: tuple[str, ...]) -> Features:
+    """`vgg(image, layers)` as one program: compiled by itself, each operation takes longer than the whole."""
+    return vgg(image, layers)
 
 
 @pytest.fixture
@@ -113,11 +125,11 @@ def targets_at(*how: Any) -> Targets:
     return problem_at(*how).args[1]
 
 
-def weights_of(config: TransferConfig, targets: Targets, pixels: int = 1, unit: float = 1.0) -> Terms:
+def weights_of(config: TransferConfig, targets: Targets, pixels: int = 1, unit: float = 1.0) -> LossTerms:
     """`loss_weights` of a config."""
     return loss_weights(
         targets,
-        losses=config.losses,
+        normalization=config.loss_normalization,
         alpha=config.content_weight,
         beta=config.style_weight,
         tv=config.tv_weight,
@@ -125,7 +137,7 @@ def weights_of(config: TransferConfig, targets: Targets, pixels: int = 1, unit: 
         style_layers=parse_layers(config.style_layers),
         style_weights=config.style_weights,
         pixels=pixels,
-        unit=unit,
+        caffe_scale=unit,
     )
 
 
@@ -138,7 +150,7 @@ def shapes(vgg: VGG, side: int) -> tuple:
 
     targets = jax.eval_shape(targets_of, vgg, image)
     one: Any = jax.ShapeDtypeStruct((), jnp.float32)
-    return image, (vgg, targets, Terms(dict.fromkeys(targets.content, one), dict.fromkeys(targets.style, one), one))
+    return image, (vgg, targets, LossTerms(dict.fromkeys(targets.content, one), dict.fromkeys(targets.style, one), one))
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
@@ -160,7 +172,7 @@ def noise_image(height: int, width: int, seed: int) -> Pillow.Image:
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a picture `c.png` and a network `narrow.h5` of four channels a layer."""
     noise_image(40, 48, 0).save(tmp_path / "c.png")
-    save_parameters(tmp_path / "narrow.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    save_weights(tmp_path / "narrow.h5", random_weights("vgg19", 0, (4, 4, 4, 4, 4)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -24,20 +24,20 @@ from conftest import NARROW
 from PIL import Image as Pillow
 from test_convert import LAYOUTS, numbers
 
-from stylejax.config import TransferConfig, files_of
+from stylejax.config import TransferConfig, input_files
 from stylejax.errors import InputError
 from stylejax.images.io import read_image, write_image
-from stylejax.losses.objective import Terms
-from stylejax.models.architecture import random_parameters
-from stylejax.models.convert import read_foreign
-from stylejax.models.weights_file import save_parameters
-from stylejax.optimizers.minimize import Progress, Run
-from stylejax.parameterization import encode
+from stylejax.losses.objective import LossTerms
+from stylejax.models.architecture import random_weights
+from stylejax.models.convert import convert_weights
+from stylejax.models.weights_file import save_weights
+from stylejax.optimizers.minimize import LoopState, Progress
+from stylejax.parameterization import to_params
 from stylejax.runs import manifest as manifests
-from stylejax.runs.checkpoint import read_checkpoint, write_run
-from stylejax.runs.provenance import InputPaths, Recipe, recipe
+from stylejax.runs.checkpoint import read_checkpoint, write_checkpoint
+from stylejax.runs.provenance import InputPaths, Provenance, make_provenance
 from stylejax.synthesis.regions import Masks
-from stylejax.synthesis.transfer import Checkpoint, Result, minimizer_of
+from stylejax.synthesis.transfer import Checkpoint, Result, make_minimizer
 from stylejax.synthesis.validation import make_plan
 
 SECONDS, MEMORY = 10, 2**31
@@ -63,7 +63,7 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Reader]]:
 
 
 def read_weights(path: Path) -> None:
-    read_foreign(path, preprocessing=None)
+    convert_weights(path, preprocessing=None)
 
 
 def write_sound(kind: str, path: Path) -> None:
@@ -71,14 +71,14 @@ def write_sound(kind: str, path: Path) -> None:
     generator = np.random.default_rng(1)
     pixels = generator.integers(0, 256, SHAPE, np.uint8)
     what, _, layout = kind.partition("-")
-    parameters = random_parameters("vgg19", 0, NARROW)
+    parameters = random_weights("vgg19", 0, NARROW)
     match what, layout:
         case "image", "deep":
-            write_image(path, pixels / np.float32(255), bits=16)
+            write_image(path, pixels / np.float32(255), bit_depth=16)
         case "image", _:
             Pillow.fromarray(pixels).save(path)
         case "weights", "own":
-            save_parameters(path, parameters)
+            save_weights(path, parameters)
         case "weights", "pickle":
             path.write_bytes(importlib.import_module("pickle").dumps({"VGG16_0": {"Conv_0": {"kernel": pixels}}}))
         case "weights", _:
@@ -86,17 +86,17 @@ def write_sound(kind: str, path: Path) -> None:
         case _:
             Pillow.fromarray(pixels).save(path.with_name("c.png"))
             inputs = (path.with_name("c.png"), [path.with_name("c.png")])
-            write_proof(kind, path, recipe(*inputs, CONFIG, parameters))
+            write_proof(kind, path, make_provenance(*inputs, CONFIG, parameters))
 
 
-def write_proof(kind: str, path: Path, recipe: Recipe) -> None:
+def write_proof(kind: str, path: Path, recipe: Provenance) -> None:
     """A run file, or a manifest in a picture or by itself."""
-    terms = Terms({"conv4_2": 1.0}, {"conv1_1": 1.0}, 0.0)
+    terms = LossTerms({"conv4_2": 1.0}, {"conv1_1": 1.0}, 0.0)
     if kind == "run":
-        image = encode(np.zeros(SHAPE, np.float32), CONFIG.parameterization)
-        run = Run(jax.device_get(minimizer_of(CONFIG, CONFIG.steps).init(image)), Progress(1.0, terms, 2, 2))
-        places = InputPaths("c.png", ("c.png",), {name: () for name in files_of(CONFIG)}, "auto")
-        return write_run(path, recipe, places, 1.0, Checkpoint(0, run, 2, 2))
+        image = to_params(np.zeros(SHAPE, np.float32), CONFIG.parameterization)
+        run = LoopState(jax.device_get(make_minimizer(CONFIG, CONFIG.steps).init(image)), Progress(1.0, terms, 2, 2))
+        places = InputPaths("c.png", ("c.png",), {name: () for name in input_files(CONFIG)}, "auto")
+        return write_checkpoint(path, recipe, places, 1.0, Checkpoint(0, run, 2, 2))
     result = Result(np.zeros(SHAPE, np.float32), 1.0, terms, 4, 4, False)
     text = manifests.encode(manifests.Manifest(recipe, manifests.outcome(result, 1.0)))
     if kind == "manifest-json":
@@ -152,7 +152,7 @@ def with_checksums(data: bytes) -> bytes:
 
 
 def finding(read: Reader, path: Path) -> str | None:
-    """What went wrong with a file, if anything did: anything but an `InputError` of one line."""
+    """Return the fault of a file, if any: whatever is not an `InputError` of one line."""
     try:
         read(path)
     except InputError as error:

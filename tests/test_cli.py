@@ -25,10 +25,10 @@ from PIL import Image as Pillow
 
 from stylejax.cli import run as cli_run
 from stylejax.cli.main import Demo, Transfer, main, parse
-from stylejax.config import TransferConfig
+from stylejax.config import OPTION_GROUPS, TransferConfig
 from stylejax.images.io import read_image
-from stylejax.models.architecture import random_parameters
-from stylejax.models.weights_file import parameters_hash, read_parameters, save_parameters
+from stylejax.models.architecture import random_weights
+from stylejax.models.weights_file import read_weights, save_weights, weights_hash
 from stylejax.presets import preset
 from stylejax.runs.event_log import RunLog
 
@@ -43,7 +43,7 @@ PAPER = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of the true topology with four channels a layer."""
     path = tmp_path_factory.mktemp("weights") / "narrow.h5"
-    save_parameters(path, random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    save_weights(path, random_weights("vgg19", 0, (4, 4, 4, 4, 4)))
     return path
 
 
@@ -108,15 +108,15 @@ def png_that_claims(width: int, height: int, data: bytes) -> bytes:
 def bad_pictures() -> dict[str, tuple[bytes, str]]:
     png, jpeg = encoded(noise_image(60, 60, 3), "PNG"), encoded(noise_image(60, 60, 3), "JPEG")
     return {
-        "text.png": (b"This is no picture.\n", "is not a picture that can be read; give a PNG"),
+        "text.png": (b"This is no picture.\n", "is not an image file; give a PNG"),
         "half.png": (png[: len(png) // 2], "is damaged .*; export or download it again"),
         "half.jpg": (jpeg[: len(jpeg) // 2], "is damaged .*; export or download it again"),
         "empty.png": (b"", r"is empty \(zero bytes\); export"),
         "one.png": (
             encoded(noise_image(1, 1, 0), "PNG"),
-            "image is 1×1 pixels, and layer .* at least .* larger picture",
+            "image is 1×1 pixels, and layer .* at least .* larger image",
         ),
-        "line.png": (encoded(noise_image(1, 4000, 0), "PNG"), "image is 4000×1 pixels, and layer .* larger picture"),
+        "line.png": (encoded(noise_image(1, 4000, 0), "PNG"), "image is 4000×1 pixels, and layer .* larger image"),
         "thin.png": (
             encoded(noise_image(20, 2000, 0), "PNG"),
             "at --size 32 the .* image is 32×1 pixels.* larger --size",
@@ -128,7 +128,7 @@ def bad_pictures() -> dict[str, tuple[bytes, str]]:
 
 @pytest.mark.parametrize("role", ["content", "style"])
 @pytest.mark.parametrize("name", bad_pictures())
-def test_a_picture_that_can_not_be_used_is_refused(folder: Path, refused, role: str, name: str):
+def test_a_picture_that_cannot_be_used_is_refused(folder: Path, refused, role: str, name: str):
     data, reason = bad_pictures()[name]
     (folder / name).write_bytes(data)
     message = refused(**{role: name})
@@ -143,11 +143,11 @@ def test_a_missing_picture_is_refused(refused, role: str):
 @pytest.mark.parametrize("role", ["content", "style"])
 def test_a_folder_in_place_of_a_picture_is_refused(folder: Path, refused, role: str):
     (folder / "pictures").mkdir()
-    assert "pictures is a folder; give a picture in it" in refused(**{role: "pictures"})
+    assert "pictures is a folder; give an image file in it" in refused(**{role: "pictures"})
 
 
 def test_a_first_image_that_is_not_there_is_refused_before_the_work(refused, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
+    monkeypatch.setattr("stylejax.models.pretrained.load_pretrained", must_not_be_called)
     assert "missing.png does not exist" in refused("--init", "missing.png")
 
 
@@ -163,38 +163,41 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
     [
         ("--content-layers conv4_22", "unknown layer 'conv4_22' (did you mean 'conv4_2'?)"),
         ("--style-layers conv1_1,conf2_1", "unknown layer 'conf2_1' (did you mean 'conv2_1'?)"),
-        ("--style-layers ,", "--style-layers is (); it should be one or more different layers"),
-        ("--size 15", "needs at least 16 pixels a side; take a larger --size or shallower layers"),
-        ("--size 0", "--size is 0; it should be a whole number from 1"),
-        ("--size -5", "--size is -5; it should be a whole number from 1"),
-        (f"--size {10**30}", "it should be a whole number from 1 to 1000000000"),
-        ("--style-weight -1", "--style-weight is -1.0; it should be a number of 0 or more"),
-        ("--content-weight nan", "--content-weight is nan; it should be a number of 0 or more"),
-        ("--tv-weight inf", "--tv-weight is inf; it should be a number of 0 or more"),
-        ("--style-weight=-inf", "--style-weight is -inf; it should be a number of 0 or more"),
-        ("--content-weight 0 --style-weight 0", "are all 0: there is nothing to minimize"),
-        ("--steps 0", "--steps is 0; it should be a whole number from 1"),
-        (f"--steps {10**30}", "it should be a whole number from 1"),
-        ("--history 0", "--history is 0; it should be a whole number from 1"),
-        ("--seed -1", "--seed is -1; it should be a whole number from 0"),
-        (f"--seed {2**64}", "it should be a whole number from 0"),
+        ("--style-layers ,", "--style-layers must be one or more different layers, got ()"),
+        ("--size 15", "needs at least 16 pixels a side; use a larger --size or shallower layers"),
+        ("--size 0", "--size must be a whole number from 1 to 1000000000, got 0"),
+        ("--size -5", "--size must be a whole number from 1 to 1000000000, got -5"),
+        (f"--size {10**30}", "must be a whole number from 1 to 1000000000"),
+        ("--style-weight -1", "--style-weight must be a number of 0 or more, got -1.0"),
+        ("--content-weight nan", "--content-weight must be a number of 0 or more, got nan"),
+        ("--tv-weight inf", "--tv-weight must be a number of 0 or more, got inf"),
+        ("--style-weight=-inf", "--style-weight must be a number of 0 or more, got -inf"),
+        ("--content-weight 0 --style-weight 0", "style_weight and tv_weight must not all be 0"),
+        ("--steps 0", "--steps must be a whole number from 1 to 1000000000, got 0"),
+        (f"--steps {10**30}", "must be a whole number from 1"),
+        ("--history 0", "--history must be a whole number from 1 to 1000000000, got 0"),
+        ("--seed -1", "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
+        (f"--seed {2**64}", "must be a whole number from 0"),
         ("--style-weights 1,2", "--style-weights has 2 numbers for 1 styles; give one for each"),
         ("--style-weights 1,x", "Error parsing --style-weights: could not convert string to float: 'x'"),
         ("--style-scale 1,2", "--style-scale has 2 numbers for 1 styles; give one for each, or one for all"),
-        ("--style-scale ,", "--style-scale is (); it should be a number above 0, or one for each style"),
-        ("--style-scale -1", "--style-scale is -1.0; it should be a number above 0"),
+        ("--style-scale ,", "--style-scale must be a number above 0, or one for each style, got ()"),
+        ("--style-scale -1", "--style-scale must be a number above 0, or one for each style, got -1.0"),
         (
-            "--style-weights 1 --style-per-scale",
-            "--style-weights mixes styles, and --style-per-scale takes one at a time",
+            "--style-weights 1 --style-schedule coarse-to-fine",
+            "--style-weights needs --style-schedule blend, got coarse-to-fine; leave one out",
         ),
         ("--color lum", "invalid choice 'lum' for argument '--color'"),
-        ("--content-masks m.png,c.png", "m.png does not exist; check the name of the picture"),
-        ("--style-masks c.png", "c.png is in colors; a mask is a gray picture"),
-        ("--keep-mask .", ". is a folder; give a picture in it"),
-        ("--learning-rate 0", "--learning-rate is 0.0; it should be a number above 0"),
-        ("--scales coarse", "--scales is 'coarse'; it should be auto, 1, or rising sizes up to the size 32"),
-        ("--scales 64,16", "--scales is '64,16'; it should be"),
-        ("--scales 64", "--scales is '64'; it should be"),
+        ("--content-masks m.png,c.png", "m.png does not exist; check the name of the file"),
+        ("--style-masks c.png", "c.png is in color; a mask must be a gray image"),
+        ("--preserve-mask .", ". is a folder; give an image file in it"),
+        ("--learning-rate 0", "--learning-rate must be a number above 0, got 0.0"),
+        (
+            "--scales coarse",
+            "--scales must be auto, 1, or rising sizes up to the size 32, such as 128,256, got 'coarse'",
+        ),
+        ("--scales 64,16", "rising sizes up to the size 32, such as 128,256, got '64,16'"),
+        ("--scales 64", "rising sizes up to the size 32, such as 128,256, got '64'"),
         ("--preset papre", "unknown preset 'papre' (did you mean 'paper'?): choose one of default, fast,"),
         ("--preset", "unknown preset ''"),
         ("--size abc", "Error parsing --size: invalid literal"),
@@ -204,7 +207,7 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
         ("--log", "Missing value for argument '--log'"),
     ],
 )
-def test_options_that_can_not_be_are_refused(refused, words: str, reason: str):
+def test_options_that_cannot_be_are_refused(refused, words: str, reason: str):
     assert reason in refused(*words.split())
 
 
@@ -257,19 +260,19 @@ def test_colors_and_narrow_terminals_do_not_break_the_line(capsys: pytest.Captur
         ("x" * 300 + ".png", "File name too long; choose another place"),
     ],
 )
-def test_an_output_that_can_not_be_written_is_refused_before_the_work(
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     folder: Path, refused, monkeypatch: pytest.MonkeyPatch, out: str, reason: str
 ):
     (folder / "results.png").mkdir()
-    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
+    monkeypatch.setattr("stylejax.models.pretrained.load_pretrained", must_not_be_called)
     monkeypatch.setattr("stylejax.images.io.read_image", must_not_be_called)
     message = refused(out=out)
     assert f"cannot write {out}: " in message and reason in message
 
 
 @pytest.mark.parametrize("log", ["missing/run.jsonl", "c.png/run.jsonl", "/proc/run.jsonl", "."])
-def test_a_log_that_can_not_be_written_is_refused_before_the_work(refused, monkeypatch: pytest.MonkeyPatch, log: str):
-    monkeypatch.setattr("stylejax.models.pretrained.resolve", must_not_be_called)
+def test_a_log_that_cannot_be_written_is_refused_before_the_work(refused, monkeypatch: pytest.MonkeyPatch, log: str):
+    monkeypatch.setattr("stylejax.models.pretrained.load_pretrained", must_not_be_called)
     assert "cannot write " in refused("--log", log)
 
 
@@ -327,7 +330,7 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", BAD_WEIGHTS)
-def test_weights_that_can_not_be_used_are_refused(folder: Path, refused, weights: Path, what: str):
+def test_weights_that_cannot_be_used_are_refused(folder: Path, refused, weights: Path, what: str):
     damage, reason = BAD_WEIGHTS[what]
     (folder / "w.h5").write_bytes(weights.read_bytes())
     damage(folder / "w.h5")
@@ -345,7 +348,7 @@ def test_out_of_memory_names_a_size_that_then_fits(run, refused, monkeypatch: py
     # By its name in the table of modules: the package's `transfer` is the function.
     monkeypatch.setattr(sys.modules["stylejax.synthesis.planning"], "available_bytes", lambda: 300 * 2**20)
     message = refused("--size", "512", "--scales", "1")
-    assert "a picture of --size 512 needs about " in message and "GiB are free; --size " in message
+    assert "an image of --size 512 needs about " in message and "GiB are free; --size " in message
     fits = message.split("free; --size ")[1].split()[0]
     assert run("--size", fits, "--scales", "1", "--steps", "1") == 0
     assert max(read_image("out.png").shape) == int(fits)
@@ -356,7 +359,7 @@ def test_memory_that_runs_out_is_one_line(refused, monkeypatch: pytest.MonkeyPat
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("stylejax.models.pretrained.resolve", fail)
+    monkeypatch.setattr("stylejax.models.pretrained.load_pretrained", fail)
     assert "out of memory; take a smaller --size" in refused()
 
 
@@ -364,7 +367,7 @@ def test_a_bug_is_not_taken_for_a_fault_of_the_input(run, monkeypatch: pytest.Mo
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("stylejax.models.pretrained.resolve", fail)
+    monkeypatch.setattr("stylejax.models.pretrained.load_pretrained", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         run()
 
@@ -378,7 +381,7 @@ def test_losses_that_overflow_are_the_input_s_fault(run, folder: Path, capsys: p
     assert {line["loss"] for line in log_lines(folder / "run.jsonl") if line["event"] == "step"} == {None}
 
 
-# What is done
+# Runs
 
 
 def log_lines(path: Path) -> list[dict[str, Any]]:
@@ -403,7 +406,7 @@ def test_the_log_says_what_was_run(run, folder: Path, weights: Path):
     assert set(start["config"]) == set(TransferConfig.__dataclass_fields__)
     assert start["content"] == {"name": "c.png", "sha256": hashlib.sha256(Path("c.png").read_bytes()).hexdigest()}
     assert start["styles"] == [{"name": "s.png", "sha256": hashlib.sha256(Path("s.png").read_bytes()).hexdigest()}]
-    assert start["weights"]["sha256"] == parameters_hash(read_parameters(weights))
+    assert start["weights"]["sha256"] == weights_hash(read_weights(weights))
     assert start["weights"]["network"] == "vgg19"
     assert start["versions"]["jax"] == jax.__version__ and {"python", "stylejax", "numpy"} <= set(start["versions"])
     assert start["device"]["backend"] == jax.default_backend()
@@ -419,7 +422,7 @@ def test_the_log_has_the_losses_of_every_step_and_an_end(run, folder: Path):
         assert all(isinstance(line[name], float) for name in ("loss", "tv", "seconds"))
     seconds = [line["seconds"] for line in (first, *steps, end)]
     assert seconds == sorted(seconds)
-    assert end["event"] == "end" and end["steps"] == 3 and end["size"] == [27, 32] and end["stopped"] is False
+    assert end["event"] == "end" and end["steps"] == 3 and end["size"] == [27, 32] and end["interrupted"] is False
     assert end["loss"] == min(line["loss"] for line in steps)
 
 
@@ -499,9 +502,9 @@ def test_ctrl_c_before_the_first_step(run, monkeypatch: pytest.MonkeyPatch, caps
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stylejax.models.pretrained.resolve", interrupt)
+    monkeypatch.setattr("stylejax.models.pretrained.load_pretrained", interrupt)
     assert run() == 130
-    assert capsys.readouterr().err == "stylejax: interrupted before there was a picture\n"
+    assert capsys.readouterr().err == "stylejax: interrupted before an image was saved\n"
 
 
 def test_signal_handlers_are_put_back(run):
@@ -516,7 +519,7 @@ def test_programs_are_kept_in_the_user_s_cache(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
-        cli_run.start_jax()
+        cli_run.enable_compilation_cache()
         assert getattr(jax.config, names[0]) == str(tmp_path / "stylejax" / "programs")
     finally:
         for name, value in before.items():
@@ -555,7 +558,7 @@ def test_defaults_are_those_of_python():
 def test_a_preset_sets_the_defaults_wherever_it_stands(words: str):
     config = transfer_of(*words.split()).config
     assert config.size == 64
-    assert (config.scales, config.init, config.losses) == ("1", "noise", "paper")
+    assert (config.scales, config.init, config.loss_normalization) == ("1", "noise", "paper")
     assert config.style_weight == preset("paper").style_weight
 
 
@@ -582,18 +585,20 @@ CONFIGS = [
     TransferConfig(style_weight=1e-7, content_weight=0.1 + 0.2, tv_weight=12345678.9, learning_rate=1e300),
     TransferConfig(content_layers=("conv1_1", "relu5_1"), style_layers=("conv3_1",), scales="16,32", size=64),
     TransferConfig(seed=2**62, init="my picture's name.png", weights="a b.h5", pooling="max", optimizer="adam"),
-    TransferConfig(style_scale=(0.5, 1e-7), style_weights=(2.0, 0.1 + 0.2), color="match", keep_mask="k k.png"),
-    TransferConfig(style_per_scale=True, content_masks=("a.png", "b c.png"), style_masks=("d.png",)),
+    TransferConfig(style_scale=(0.5, 1e-7), style_weights=(2.0, 0.1 + 0.2), color="match", preserve_mask="k k.png"),
+    TransferConfig(style_schedule="coarse-to-fine", content_masks=("a.png", "b c.png"), style_masks=("d.png",)),
     preset("paper"),
     preset("neural-style"),
-    TransferConfig(style_layers=("conv1_1:0.5", "conv2_1"), statistic="wasserstein", tv="isotropic", bits=16),
-    TransferConfig(optimizer="adam", average=0.99, init="content+noise:0.3", parameterization="fourier"),
+    TransferConfig(
+        style_layers=("conv1_1:0.5", "conv2_1"), style_representation="wasserstein", tv_norm="isotropic", bit_depth=16
+    ),
+    TransferConfig(optimizer="adam", ema_decay=0.99, init="content+noise:0.3", parameterization="dct"),
 ]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_as_options_is_read_back(config: TransferConfig):
-    assert transfer_of("c", "s", "-o", "o.png", *cli_run.options_of(config)).config == config
+    assert transfer_of("c", "s", "-o", "o.png", *cli_run.to_argv(config)).config == config
 
 
 # The demo
@@ -602,7 +607,7 @@ def test_a_config_as_options_is_read_back(config: TransferConfig):
 @pytest.fixture
 def small_painting(monkeypatch: pytest.MonkeyPatch) -> None:
     canvas = np.random.default_rng(0).random((40, 50, 3)).astype(np.float32)
-    monkeypatch.setattr("stylejax.images.painting.paint", lambda *_, **__: canvas)
+    monkeypatch.setattr("stylejax.images.painting.generate_painting", lambda *_, **__: canvas)
 
 
 def test_the_demo_prints_the_command_it_stands_for(
@@ -675,7 +680,7 @@ def test_a_process_without_a_terminal_makes_a_picture(folder: Path, weights: Pat
 def test_a_process_that_is_refused_exits_with_2(folder: Path):
     code, out, err = finished(process("transfer", "c.png", "nothing.png", "-o", "out.png", cwd=folder))
     assert (code, out) == (2, "")
-    assert err == "stylejax: error: nothing.png does not exist; check the name of the picture\n"
+    assert err == "stylejax: error: nothing.png does not exist; check the name of the file\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -690,9 +695,9 @@ def test_an_interrupted_process_saves_the_best_picture_and_exits_with_130(folder
     done.send_signal(number)
     code, _, err = finished(done)
     assert code == 130
-    assert "interrupted after" in err and "the best picture so far was saved" in err and "Traceback" not in err
+    assert "interrupted after" in err and "the best image so far was saved" in err and "Traceback" not in err
     assert read_image(folder / "out.png").shape == (27, 32, 3)
-    assert log_lines(log)[-1]["event"] == "end" and log_lines(log)[-1]["stopped"] is True
+    assert log_lines(log)[-1]["event"] == "end" and log_lines(log)[-1]["interrupted"] is True
 
 
 HEAVY = {"jax", "jaxlib", "flax", "h5py", "optax", "scipy", "numpy", "PIL", "rich", "requests", "torch"}
@@ -731,14 +736,39 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_help_shows_every_option_with_its_default(capsys: pytest.CaptureFixture[str]):
+def help_of(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("tyro._fmtlib._FORCE_UTF8_BOXES", True)
     with pytest.raises(SystemExit) as stop:
-        main(["transfer", "--help"])
-    said = capsys.readouterr().out
+        main([*command.split(), "--help"])
     assert stop.value.code == 0
-    for option in TransferConfig.__dataclass_fields__:
-        assert f"--{option.replace('_', '-')}" in said
-    assert "CONTENT STYLE [STYLE …]" in said and "(default: conv1_1," in said
+    return capsys.readouterr().out
+
+
+def test_option_groups_contain_each_field_of_the_config_once():
+    names = [name for group in OPTION_GROUPS.values() for name in group]
+    assert sorted(names) == sorted(TransferConfig.__dataclass_fields__)
+
+
+def test_help_shows_every_option_under_its_heading_with_its_default(capsys, monkeypatch):
+    text = help_of("transfer", capsys, monkeypatch)
+    headings = re.findall("╭─ (.+?) ─", text)
+    assert headings == ["positional arguments", "options", *(f"{heading} options" for heading in OPTION_GROUPS)]
+    for heading, names in OPTION_GROUPS.items():
+        group = text.split(f"─ {heading} options ─")[1].split("╰")[0]
+        options = re.findall("^│ --([a-z-]+)", group, re.MULTILINE)
+        assert options[: len(names)] == [name.replace("_", "-") for name in names]
+    assert "CONTENT STYLE [STYLE …]" in text and "(default: conv4_2)" in " ".join(text.replace("│", "").split())
+
+
+@pytest.mark.parametrize(
+    "command", ["transfer", "demo", "features", "resume", "verify", "reconstruct content", "weights normalize"]
+)
+def test_help_of_an_option_has_at_most_two_rows(command: str, capsys, monkeypatch):
+    text = help_of(command, capsys, monkeypatch)
+    for option in re.split(r"^│ (?=\S)", text, flags=re.MULTILINE)[1:]:
+        rows = [row for row in option.splitlines() if re.search(r"^│ {10,}\S|^\S.*? {2,}\S.*│$", row)]
+        assert len(rows) <= 2, option
 
 
 # Weights
@@ -747,17 +777,17 @@ def test_help_shows_every_option_with_its_default(capsys: pytest.CaptureFixture[
 def test_weights_list_says_what_is_here(folder: Path, weights: Path, monkeypatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("STYLEJAX_WEIGHTS_DIR", str(folder))
     assert main(["weights", "list"]) == 0
-    assert "vgg19  not here; stylejax weights fetch vgg19" in capsys.readouterr().out
+    assert "vgg19  not downloaded; stylejax weights fetch vgg19" in capsys.readouterr().out
     (folder / "vgg19.h5").write_bytes(weights.read_bytes())
     assert main(["weights", "list"]) == 0
-    assert "vgg19  here" in capsys.readouterr().out
+    assert "vgg19  downloaded" in capsys.readouterr().out
 
 
 def test_weights_show(weights: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["weights", "show", str(weights)]) == 0
     said = capsys.readouterr().out
-    parameters = read_parameters(weights)
-    assert parameters_hash(parameters) in said and parameters.source in said
+    parameters = read_weights(weights)
+    assert weights_hash(parameters) in said and parameters.source in said
     assert "conv5_4  3×3×4×4" in said and "0.450000 0.450000 0.450000" in said
     assert all(f"  {layer}  " in said.split("fingerprint")[1] for layer in PAPER)
 
@@ -765,7 +795,7 @@ def test_weights_show(weights: Path, capsys: pytest.CaptureFixture[str]):
 def test_weights_convert(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]):
     from safetensors.numpy import save_file
 
-    parameters, arrays = random_parameters("vgg16"), {}
+    parameters, arrays = random_weights("vgg16"), {}
     numbers = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
     for number, (kernel, bias) in zip(numbers, parameters.layers.values(), strict=True):
         arrays[f"features.{number}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
@@ -776,7 +806,7 @@ def test_weights_convert(folder: Path, weights: Path, capsys: pytest.CaptureFixt
     assert "convert it with --preprocessing torch, caffe-bgr or caffe-rgb" in capsys.readouterr().err
     assert main([*words, "--preprocessing", "torch"]) == 0
     assert "v.h5: vgg16 from" in capsys.readouterr().out
-    converted = read_parameters(folder / "v.h5")
+    converted = read_weights(folder / "v.h5")
     np.testing.assert_array_equal(converted.layers["conv3_3"].kernel, parameters.layers["conv3_3"].kernel)
 
 
@@ -786,9 +816,9 @@ def test_weights_convert(folder: Path, weights: Path, capsys: pytest.CaptureFixt
         ("convert missing.pth -o v.h5", "missing.pth"),
         ("convert c.png -o v.h5", "c.png"),
         ("convert c.png -o missing/v.h5", "the folder missing does not exist"),
-        ("normalize WEIGHTS --images missing -o v.h5", "missing is not a folder"),
-        ("normalize WEIGHTS --images empty -o v.h5", "empty holds no pictures"),
-        ("normalize WEIGHTS --images texts -o v.h5", "note.txt is not a picture"),
+        ("normalize WEIGHTS --images missing -o v.h5", "--images must be a folder of images, got missing"),
+        ("normalize WEIGHTS --images empty -o v.h5", "--images must be a folder of images, got empty"),
+        ("normalize WEIGHTS --images texts -o v.h5", "note.txt is not an image file"),
         ("normalize WEIGHTS --images good -o missing/v.h5", "the folder missing does not exist"),
         ("normalize WEIGHTS --images good -o v.h5 --size 0", "take a larger size"),
         ("normalize WEIGHTS --images good -o v.h5 --size 8", "pixels"),
@@ -818,8 +848,8 @@ def test_weights_normalize(folder: Path, weights: Path, capsys: pytest.CaptureFi
         noise_image(40, 48, seed).save(folder / "pictures" / f"{seed}.png")
     words = ["weights", "normalize", str(weights), "--images", "pictures", "-o", "n.h5", "--size", "32"]
     assert main(words) == 0
-    assert "n.h5: vgg19, mean activations of 3 pictures set to 1" in capsys.readouterr().out
-    assert parameters_hash(read_parameters(folder / "n.h5")) != parameters_hash(read_parameters(weights))
+    assert "n.h5: vgg19, mean activations over 3 images set to 1" in capsys.readouterr().out
+    assert weights_hash(read_weights(folder / "n.h5")) != weights_hash(read_weights(weights))
 
 
 # The log by itself

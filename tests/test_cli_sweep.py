@@ -22,7 +22,7 @@ from stylejax.cli.sweep import _mesh as every_device
 from stylejax.images.io import read_image
 from stylejax.runs.manifest import read
 from stylejax.sweeps import results
-from stylejax.sweeps.report import axes_of, panels_of, varying
+from stylejax.sweeps.report import choose_axes, panels_of, varying_settings
 
 LAYERS = ("--content-layers", "conv2_1", "--style-layers", "conv1_1")
 NETWORK = ("--weights", "narrow.h5", *LAYERS, "--parameterization", "pixels")
@@ -59,7 +59,7 @@ PICTURES = ["row0001.png", "row0002.png", "row0003.png", "row0004.png"]
 
 def test_a_sweep_is_a_folder(capsys: pytest.CaptureFixture[str]):
     assert sweep() == 0
-    assert capsys.readouterr().out == "out: 4 of 4 pictures\n"
+    assert capsys.readouterr().out == "out: 4 of 4 images\n"
     assert sorted(files("out")) == ["index.html", "results.jsonl", *PICTURES, "sheet.png"]
     for number, (entry, style, weight) in enumerate(zip(entries("out"), "sstt", (1, 1e3, 1, 1e3), strict=True), 1):
         manifest = read(Path("out", entry["picture"]))
@@ -84,11 +84,11 @@ def test_a_row_is_the_picture_that_transfer_makes():
 
 @pytest.mark.slow
 def test_rows_are_spread_over_all_devices(monkeypatch: pytest.MonkeyPatch):
-    """Of which the tests have four."""
+    """The tests have four devices."""
     assert sweep(out="one") == 0
     monkeypatch.setattr("stylejax.cli.sweep._mesh", every_device)
     mesh = every_device()
-    assert (mesh.size, mesh.axis_names, mesh.axis_types) == (4, ("lanes",), (jax.sharding.AxisType.Auto,))
+    assert (mesh.size, mesh.axis_names, mesh.axis_types) == (4, ("batch",), (jax.sharding.AxisType.Auto,))
     assert sweep() == 0
     losses = [[entry["loss"] for entry in entries(out)] for out in ("out", "one")]
     np.testing.assert_allclose(*losses, rtol=1e-4)
@@ -108,18 +108,18 @@ def test_bad_rows_are_named_before_anything_starts(studio: Path, refusal: Callab
     assert "3 of 200 rows cannot be run." in said
     for text in (
         "Row 17: gone.png does not exist",
-        "Row 90: --style-weight is nan",
+        "Row 90: --style-weight must be a number of 0 or more, got nan",
         "Row 161: unknown layer 'conv9_1'",
     ):
         assert text in said
-    assert said.endswith("Mend them, or leave them out with --skip-bad\n")
+    assert said.endswith("Correct them, or leave them out with --skip-invalid\n")
 
 
 def test_skip_bad_leaves_them_out(studio: Path, capsys: pytest.CaptureFixture[str]):
     (studio / "grid.toml").write_text(rows(4, {2: FAULTS[17], 4: FAULTS[90]}))
-    assert main(["sweep", "grid.toml", "-o", "out", "--skip-bad", *QUICK]) == 0
+    assert main(["sweep", "grid.toml", "-o", "out", "--skip-invalid", *QUICK]) == 0
     said = capsys.readouterr()
-    assert said.out == "out: 2 of 2 pictures\n"
+    assert said.out == "out: 2 of 2 images\n"
     assert "left out: 2 of 4 rows cannot be run. Row 2: gone.png" in said.err
     assert [entry["picture"] for entry in entries("out")] == ["row0001.png", "row0003.png"]
 
@@ -129,19 +129,22 @@ def test_skip_bad_leaves_them_out(studio: Path, capsys: pytest.CaptureFixture[st
     [
         (
             ("sweep", "-o", "out"),
-            "a sweep of nothing; list settings, as in --style-weight 1e2,1e3, or name a TOML file",
+            "the sweep has no settings; list some, as in --style-weight 1e2,1e3, or name a TOML file",
         ),
-        (("sweep", "-o", "out", "--seed", "x", *GRID), "4 of 4 rows cannot be run. Rows 1, 2, 3, 4: --seed is 'x'"),
-        (("sweep", "-o", "out", *GRID, "--lanes", "0"), "--lanes is 0; it should be a whole number from 1"),
+        (
+            ("sweep", "-o", "out", "--seed", "x", *GRID),
+            "4 of 4 rows cannot be run. Rows 1, 2, 3, 4: --seed must be a whole number, got 'x'",
+        ),
+        (("sweep", "-o", "out", *GRID, "--batch-size", "0"), "--batch-size must be a whole number from 1, got 0"),
         (("sweep", "-o", "c.png", *GRID), "cannot make the folder c.png: File exists"),
         (("sweep", *GRID), "out"),
         (
             ("sweep", "-o", "out", *GRID, "--processes", "2"),
-            "--distributed, --coordinator, --processes and --process belong",
+            "--coordinator, --processes and --process must come together, and with",
         ),
     ],
 )
-def test_what_can_not_work_is_refused(words: tuple[str, ...], message: str, refusal: Callable[..., str]):
+def test_what_cannot_work_is_refused(words: tuple[str, ...], message: str, refusal: Callable[..., str]):
     assert message in refusal(*words)
 
 
@@ -150,7 +153,8 @@ def test_another_sweep_is_not_overwritten(studio: Path, capsys: pytest.CaptureFi
     noise_image(8, 8, 0).save(studio / "out" / "row0001.png")
     assert sweep() == 2
     assert (
-        "out has the pictures of a sweep; go on with it by --resume, or name another folder" in capsys.readouterr().err
+        "out contains the images of a sweep; continue it with --resume, or name another folder"
+        in capsys.readouterr().err
     )
 
 
@@ -163,9 +167,11 @@ def test_resume_makes_what_is_missing_damaged_or_of_other_settings(studio: Path,
     with (studio / "out" / "results.jsonl").open("a") as file:
         file.write('{"row": 2, "pict')
     made: list[int] = []
-    original = results.keep
+    original = results.save_row
     monkeypatch.setattr(
-        results, "keep", lambda out, painted, *rest: (made.append(painted.row.number), original(out, painted, *rest))
+        results,
+        "save_row",
+        lambda out, painted, *rest: (made.append(painted.row.number), original(out, painted, *rest)),
     )
     assert sweep("--resume") == 0
     assert made == [2, 3, 4]
@@ -175,31 +181,31 @@ def test_resume_makes_what_is_missing_damaged_or_of_other_settings(studio: Path,
 
 
 def test_a_broken_row_is_told_and_the_others_kept(capsys: pytest.CaptureFixture[str]):
-    assert sweep("--style-weight", "1,1e38", "--content-weight", "1e38,1", "--lanes", "4") == 1
+    assert sweep("--style-weight", "1,1e38", "--content-weight", "1e38,1", "--batch-size", "4") == 1
     said = capsys.readouterr()
     broken = [entry["row"] for entry in entries("out") if "error" in entry]
-    assert broken and said.out == f"out: {8 - len(broken)} of 8 pictures\n"
+    assert broken and said.out == f"out: {8 - len(broken)} of 8 images\n"
     assert f"row {broken[0]}: the loss was not finite at any step: lower the weights" in said.err
     assert "Rows without a finite loss: " in Path("out/index.html").read_text()
 
 
 def test_an_interrupt_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    original = results.keep
+    original = results.save_row
 
     def keep(*args: Any) -> None:
         original(*args)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(results, "keep", keep)
+    monkeypatch.setattr(results, "save_row", keep)
     assert sweep() == 130
     said = capsys.readouterr()
-    assert said.out == "out: 1 of 4 pictures\n"
+    assert said.out == "out: 1 of 4 images\n"
     assert (
-        "interrupted; what is finished was kept, and the same command with --resume does only what is missing"
+        "interrupted; finished images were kept, and the same command with --resume makes only the missing images"
         in said.err
     )
     assert "3 of 4 rows are missing" in Path("out/index.html").read_text()
-    monkeypatch.setattr(results, "keep", original)
+    monkeypatch.setattr(results, "save_row", original)
     assert sweep("--resume") == 0
     assert sweep(out="whole") == 0
     assert files("out") == files("whole")
@@ -207,18 +213,18 @@ def test_an_interrupt_keeps_what_is_finished(monkeypatch: pytest.MonkeyPatch, ca
 
 KILLED = """
 import os, signal, sys
-from stylejax.sweeps import distributed as cli_machines
+from stylejax.sweeps import distributed
 from stylejax.sweeps import results
 from stylejax.cli.main import main
-cli_machines.HEARTBEAT = 5
-rows, keep = int(sys.argv[1]), results.keep
-def keep_or_die(*args):
+distributed.HEARTBEAT_SECONDS = 5
+rows, save_row = int(sys.argv[1]), results.save_row
+def save_or_die(*args):
     global rows
-    keep(*args)
+    save_row(*args)
     rows -= 1
     if not rows:
         os.kill(os.getpid(), signal.SIGKILL)
-results.keep = keep_or_die
+results.save_row = save_or_die
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -241,7 +247,7 @@ def test_a_sweep_that_was_killed_resumes_to_the_same_bytes():
     assert [path.name for path in sorted(Path("out").glob("row*"))] == PICTURES[:2]
     assert len(entries("out")) == 2 and not Path("out/index.html").exists()
     kept = Path("out/row0001.png").stat().st_mtime_ns
-    assert ended(99, "--resume") == (0, "out: 4 of 4 pictures\n")
+    assert ended(99, "--resume") == (0, "out: 4 of 4 images\n")
     assert Path("out/row0001.png").stat().st_mtime_ns == kept
     Path("out").rename("killed")
     assert ended(99)[0] == 0
@@ -264,15 +270,15 @@ def two_processes(rows_to_live: tuple[int, int], *words: str) -> list[tuple[int,
 def test_two_processes_share_the_rows_and_one_that_dies_does_not_stop_the_other():
     (first, dead) = two_processes((99, 1))
     assert dead[0] == -signal.SIGKILL
-    assert first[0] == 1 and first[1] == "out: 3 of 4 pictures\n", first
-    message = "error: process 1 ended before the others; the same command with --resume does only what is missing"
+    assert first[0] == 1 and first[1] == "out: 3 of 4 images\n", first
+    message = "error: process 1 ended before the others; the same command with --resume makes only the missing images"
     assert message in first[2] and "process 0 of 2: 2 of 4 rows" in first[2]
     kept = {path.name: path.stat().st_mtime_ns for path in Path("out").glob("row*")}
     assert sorted(kept) == ["row0001.png", "row0002.png", "row0003.png"]
 
     both = two_processes((99, 99), "--resume")
     assert [code for code, _, _ in both] == [0, 0], both
-    assert both[0][1] == "out: 4 of 4 pictures\n" and both[1][1] == ""
+    assert both[0][1] == "out: 4 of 4 images\n" and both[1][1] == ""
     assert kept == {path.name: path.stat().st_mtime_ns for path in Path("out").glob("row*") if path.name in kept}
     assert sorted(path.name for path in Path("out").glob("*.jsonl")) == ["results.jsonl"]
     assert [entry["row"] for entry in entries("out")] == [1, 2, 3, 4]
@@ -280,17 +286,17 @@ def test_two_processes_share_the_rows_and_one_that_dies_does_not_stop_the_other(
 
 
 def some_rows(**settings: tuple[str, ...]) -> tuple[list, dict[int, np.ndarray], dict[int, dict[str, Any]]]:
-    from stylejax.sweeps.grid import read_grid
+    from stylejax.sweeps.grid import load_sweep
 
     given = {"content": ("c.png",), "style": ("s.png",), "weights": ("narrow.h5",), "size": ("24",)}
-    found = read_grid(None, given | settings).rows
+    found = load_sweep(None, given | settings).rows
     pictures = {row.number: np.full((8, 8, 3), 0.5, np.float32) for row in found}
     return found, pictures, {row.number: {"loss": float(row.number)} for row in found}
 
 
 def test_two_settings_are_axes_and_more_are_small_multiples():
     found, *rest = some_rows(style=("s.png", "t.png"), seed=("0", "1"), style_weight=("1", "2", "3"))
-    assert axes_of(varying(found)) == ["style weight", "style"]
+    assert choose_axes(varying_settings(found)) == ["style weight", "style"]
     first, second = panels_of(found, *rest)
     assert (first.heading, second.heading) == ("seed 0", "seed 1")
     assert first.columns == ["style weight 1", "style weight 2", "style weight 3"]
@@ -319,7 +325,7 @@ def test_the_help_has_every_setting_with_its_sentence(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         parse(["sweep", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for text in ("--style-weight A,B", "Seed of the noise", "--skip-bad", "--coordinator", "--resume"):
+    for text in ("--style-weight A,B", "Seed of the initial noise", "--skip-invalid", "--coordinator", "--resume"):
         assert text in said
 
 

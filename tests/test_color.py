@@ -6,7 +6,7 @@ from conftest import picture
 from scipy.linalg import sqrtm
 
 from stylejax.images import color as colors
-from stylejax.images.color import match_colors, match_luma
+from stylejax.images.color import match_color, match_luma
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def statistics(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_matched_picture_has_the_mean_and_covariance_of_the_other(pair):
     style, content = pair
-    matched = match_colors(style, content)
+    matched = match_color(style, content)
     assert matched.shape == style.shape and matched.dtype == np.float32
     for found, expected in zip(statistics(matched), statistics(content), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -36,7 +36,7 @@ def test_colors_are_moved_by_the_symmetric_map_and_no_other_map_moves_them_less(
     (mean_s, s), (mean_c, c) = statistics(style), statistics(content)
     root = np.real(sqrtm(s))
     inverse = np.linalg.inv(root)
-    found = match_colors(style, content)
+    found = match_color(style, content)
     expected = (style - mean_s) @ (inverse @ np.real(sqrtm(root @ c @ root)) @ inverse).T + mean_c
     np.testing.assert_allclose(found, expected, atol=2e-5)
     for other in (np.linalg.cholesky(c) @ np.linalg.inv(np.linalg.cholesky(s)), np.real(sqrtm(c)) @ inverse):
@@ -48,8 +48,8 @@ def test_pictures_without_colors_do_no_harm(pair):
     style, content = pair
     gray = np.repeat(style.mean(-1, keepdims=True), 3, -1)
     for odd in (gray, np.full_like(style, 0.5)):
-        assert np.abs(match_colors(odd, content)).max() < 3
-    grayed = match_colors(style, gray)
+        assert np.abs(match_color(odd, content)).max() < 3
+    grayed = match_color(style, gray)
     assert np.ptp(grayed, -1).max() < 1e-4
 
 
@@ -65,13 +65,13 @@ def test_a_picture_has_the_chroma_of_the_content_and_the_luma_of_the_result(pair
     """In YIQ by NTSC's matrix."""
     yiq = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
     image, content = pair[0][:30, :30], pair[1][:30, :30]
-    found = colors.after(color, image, content) @ yiq.T
+    found = colors.restore_color(color, image, content) @ yiq.T
     np.testing.assert_allclose(found[..., 0], image @ yiq[0], atol=1e-6)
     np.testing.assert_allclose(found[..., 1:], content @ yiq[1:].T, atol=1e-5)
 
 
 def test_luminance_gives_the_network_grays_of_the_content_s_range(pair):
-    content, styles = colors.before("luminance", pair[0], [pair[1]])
+    content, styles = colors.apply_color_mode("luminance", pair[0], [pair[1]])
     for image in (content, *styles):
         assert (image == image[..., :1]).all()
     np.testing.assert_allclose(content[..., 0], pair[0] @ [0.299, 0.587, 0.114], atol=1e-6)
@@ -80,6 +80,6 @@ def test_luminance_gives_the_network_grays_of_the_content_s_range(pair):
 
 @pytest.mark.parametrize("color", ["style", "after"])
 def test_otherwise_nothing_is_changed_before(pair, color):
-    content, styles = colors.before(color, pair[0], [pair[1]])
+    content, styles = colors.apply_color_mode(color, pair[0], [pair[1]])
     assert content is pair[0] and styles[0] is pair[1]
-    assert colors.after("style", pair[0], pair[0]) is pair[0]
+    assert colors.restore_color("style", pair[0], pair[0]) is pair[0]

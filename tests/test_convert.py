@@ -12,16 +12,17 @@ import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import features_of
 from torch_layout import legacy_file
 
 from stylejax.errors import InputError
 from stylejax.models import convert
-from stylejax.models.architecture import Convolution, Parameters, layer_names, random_parameters
-from stylejax.models.convert import KNOWN, KnownFile, read_foreign
-from stylejax.models.formats import decode, read_pickle
+from stylejax.models.architecture import ConvWeights, VGGWeights, layer_names, random_weights
+from stylejax.models.convert import REGISTRY, PublishedFile, convert_weights
+from stylejax.models.formats import decode_file, read_pickle
 from stylejax.models.normalize import fingerprint
 from stylejax.models.vgg import build_vgg
-from stylejax.models.weights_file import save_parameters
+from stylejax.models.weights_file import save_weights
 
 NARROW = (4, 5, 6, 7, 8)
 CAFFE_MEAN = np.array([123.68, 116.779, 103.939]) / 255
@@ -31,14 +32,14 @@ PUBLISHED = {
 }
 """The numbers of the convolutions in torchvision's `features`, as its files have them."""
 
-Numbers = dict[str, Convolution]
+Numbers = dict[str, ConvWeights]
 
 
 def numbers(network: str = "vgg19") -> Numbers:
     """Random kernels and biases, in whatever order of colors a test says they are."""
     generator = np.random.default_rng(7)
-    layers = random_parameters(network, 5, NARROW).layers
-    return {n: Convolution(k, generator.normal(0, 0.1, b.shape).astype(np.float32)) for n, (k, b) in layers.items()}
+    layers = random_weights(network, 5, NARROW).layers
+    return {n: ConvWeights(k, generator.normal(0, 0.1, b.shape).astype(np.float32)) for n, (k, b) in layers.items()}
 
 
 def block_name(layer: str) -> str:
@@ -140,11 +141,11 @@ def test_every_layout_is_the_same_network_in_torch(tmp_path: Path, layout: str, 
     layers, path = numbers(network), tmp_path / "weights.bin"
     write(path, layers)
     asked = preprocessing if layout in ("torchvision", "safetensors") else None
-    parameters = read_foreign(path, preprocessing=asked)
+    parameters = convert_weights(path, preprocessing=asked)
     assert parameters.network == network
     image = np.random.default_rng(0).random((35, 32, 3))
     expected = features_by_torch(layers, preprocessing, image)
-    features = build_vgg(parameters)(jnp.asarray(image, jnp.float32), layer_names(network))
+    features = features_of(build_vgg(parameters), jnp.asarray(image, jnp.float32), layer_names(network))
     for name in layer_names(network):
         error = np.abs(np.asarray(features[name]) - expected[name]).max()
         assert error <= 1e-4 * np.abs(expected[name]).max(), name
@@ -152,13 +153,13 @@ def test_every_layout_is_the_same_network_in_torch(tmp_path: Path, layout: str, 
 
 def test_bgr_and_rgb_files_of_one_network_have_one_fingerprint(tmp_path: Path):
     bgr = numbers()
-    rgb = bgr | {"conv1_1": Convolution(bgr["conv1_1"].kernel[:, :, ::-1].copy(), bgr["conv1_1"].bias)}
+    rgb = bgr | {"conv1_1": ConvWeights(bgr["conv1_1"].kernel[:, :, ::-1].copy(), bgr["conv1_1"].bias)}
     write_keras(tmp_path / "bgr.h5", bgr)
     write_adain(tmp_path / "rgb.pth", rgb, BGR[::-1])
-    first, second = read_foreign(tmp_path / "bgr.h5"), read_foreign(tmp_path / "rgb.pth")
+    first, second = convert_weights(tmp_path / "bgr.h5"), convert_weights(tmp_path / "rgb.pth")
     assert fingerprint(first) == pytest.approx(fingerprint(second), rel=1e-6)
     write_adain(tmp_path / "wrong.pth", bgr, BGR[::-1])
-    assert fingerprint(read_foreign(tmp_path / "wrong.pth")) != pytest.approx(fingerprint(second), rel=1e-3)
+    assert fingerprint(convert_weights(tmp_path / "wrong.pth")) != pytest.approx(fingerprint(second), rel=1e-3)
 
 
 def keras_model(layers: Numbers, named: bool) -> Any:
@@ -186,12 +187,12 @@ def test_files_by_keras_itself(tmp_path: Path, name: str):
     layers = numbers()
     model = keras_model(layers, named=True)
     (model.save_weights if "weights" in name else model.save)(str(tmp_path / name))
-    parameters = read_foreign(tmp_path / name)
+    parameters = convert_weights(tmp_path / name)
     image = np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)
     # As `keras.applications` prepares an image in its mode "caffe".
     prepared = image[:, :, ::-1] * 255 - np.array([103.939, 116.779, 123.68], np.float32)
     expected = np.asarray(model(prepared[None]))[0]
-    response = np.asarray(build_vgg(parameters)(jnp.asarray(image), ["conv5_4"])["conv5_4"])
+    response = np.asarray(features_of(build_vgg(parameters), jnp.asarray(image), ("conv5_4",))["conv5_4"])
     assert np.abs(response - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
@@ -199,9 +200,9 @@ def test_files_by_keras_itself(tmp_path: Path, name: str):
 def test_keras_models_without_names_go_by_their_order(tmp_path: Path):
     layers, path = numbers(), tmp_path / "b.weights.h5"
     keras_model(layers, named=False).save_weights(str(path))
-    with pytest.raises(InputError, match="tells the colors it expects; convert it with --preprocessing torch"):
-        read_foreign(path)
-    parameters = read_foreign(path, preprocessing="torch")
+    with pytest.raises(InputError, match="does not determine its preprocessing; convert it with --preprocessing torch"):
+        convert_weights(path)
+    parameters = convert_weights(path, preprocessing="torch")
     # There are conv2d, conv2d_1 … conv2d_15, which do not sort as text.
     np.testing.assert_array_equal(parameters.layers["conv5_4"].bias, layers["conv5_4"].bias)
     np.testing.assert_array_equal(parameters.layers["conv2_1"].kernel, layers["conv2_1"].kernel)
@@ -211,32 +212,32 @@ def test_keras_models_without_names_go_by_their_order(tmp_path: Path):
 def test_a_whole_keras_model_says_what_to_unzip(tmp_path: Path):
     keras_model(numbers("vgg16"), named=True).save(str(tmp_path / "model.keras"))
     with pytest.raises(InputError, match="unzip it and give the file model.weights.h5"):
-        read_foreign(tmp_path / "model.keras")
+        convert_weights(tmp_path / "model.keras")
 
 
 def test_a_layer_of_colors_brings_its_own_mean(tmp_path: Path):
     write_adain(tmp_path / "a.pth", numbers(), mean=[120.0, 110.0, 100.0])
-    np.testing.assert_allclose(read_foreign(tmp_path / "a.pth").mean, np.array([120, 110, 100]) / 255, rtol=1e-6)
-    parameters = read_foreign(tmp_path / "a.pth", preprocessing="torch")
+    np.testing.assert_allclose(convert_weights(tmp_path / "a.pth").mean, np.array([120, 110, 100]) / 255, rtol=1e-6)
+    parameters = convert_weights(tmp_path / "a.pth", preprocessing="torch")
     np.testing.assert_allclose(parameters.mean, [0.485, 0.456, 0.406])
 
 
 def test_a_first_layer_that_mixes_colors_is_refused(tmp_path: Path):
     write_adain(tmp_path / "a.pth", numbers(), np.full((3, 3), 1 / 3, np.float32))
-    with pytest.raises(InputError, match="its first layer is no scaling of colors"):
-        read_foreign(tmp_path / "a.pth")
+    with pytest.raises(InputError, match="its first layer does not scale colors"):
+        convert_weights(tmp_path / "a.pth")
 
 
 def test_a_canonical_file_passes_through(tmp_path: Path):
-    parameters = random_parameters("vgg16", 0, NARROW)
-    save_parameters(tmp_path / "a.h5", parameters)
-    read = read_foreign(tmp_path / "a.h5")
+    parameters = random_weights("vgg16", 0, NARROW)
+    save_weights(tmp_path / "a.h5", parameters)
+    read = convert_weights(tmp_path / "a.h5")
     assert read.source == parameters.source
     np.testing.assert_array_equal(read.layers["conv5_3"].kernel, parameters.layers["conv5_3"].kernel)
-    with pytest.raises(InputError, match="leave the option --preprocessing out"):
-        read_foreign(tmp_path / "a.h5", preprocessing="torch")
+    with pytest.raises(InputError, match="stores its preprocessing; omit --preprocessing"):
+        convert_weights(tmp_path / "a.h5", preprocessing="torch")
     with pytest.raises(InputError, match="holds vgg16, not vgg19"):
-        read_foreign(tmp_path / "a.h5", network="vgg19")
+        convert_weights(tmp_path / "a.h5", network="vgg19")
 
 
 def test_preprocessing_is_never_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -244,21 +245,21 @@ def test_preprocessing_is_never_guessed(tmp_path: Path, monkeypatch: pytest.Monk
     write_safetensors(path, numbers())
     # The name alone proves nothing.
     with pytest.raises(InputError, match="unknown hash.*--preprocessing torch, caffe-bgr or caffe-rgb"):
-        read_foreign(path)
+        convert_weights(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    known = KnownFile("Somebody", "vgg19", "vgg19-x.pth", "caffe-bgr", sha256=digest[:8])
-    monkeypatch.setattr(convert, "KNOWN", (known,))
-    parameters = read_foreign(path)
+    known = PublishedFile("Somebody", "vgg19", "vgg19-x.pth", "caffe-bgr", sha256=digest[:8])
+    monkeypatch.setattr(convert, "REGISTRY", (known,))
+    parameters = convert_weights(path)
     np.testing.assert_allclose(parameters.mean, CAFFE_MEAN, rtol=1e-6)
     np.testing.assert_allclose(parameters.std, 1 / 255, rtol=1e-6)
     np.testing.assert_array_equal(parameters.layers["conv1_1"].kernel, numbers()["conv1_1"].kernel[:, :, ::-1])
     assert parameters.source == f"Somebody vgg19-dcbb9e9d.safetensors (sha256 {digest[:8]}…)"
-    with pytest.raises(InputError, match="expects caffe-bgr, not torch; leave the option --preprocessing out"):
-        read_foreign(path, preprocessing="torch")
+    with pytest.raises(InputError, match="expects caffe-bgr, not torch; omit --preprocessing"):
+        convert_weights(path, preprocessing="torch")
 
 
 def test_the_table_has_the_published_hashes():
-    by_name = {k.name: k for k in KNOWN}
+    by_name = {k.name: k for k in REGISTRY}
     expected = {
         "vgg19-dcbb9e9d.pth": ("torch", "dcbb9e9d"),
         "vgg16-397923af.pth": ("torch", "397923af"),
@@ -269,7 +270,7 @@ def test_the_table_has_the_published_hashes():
     for name, (preprocessing, sha256) in expected.items():
         assert (by_name[name].preprocessing, by_name[name].sha256) == (preprocessing, sha256)
     assert by_name["vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"].md5 == ("253f8cb515780f3b799900260a226db6",)
-    assert not any(k.matches("0" * 64, "0" * 32) for k in KNOWN)
+    assert not any(k.matches("0" * 64, "0" * 32) for k in REGISTRY)
 
 
 def test_other_networks_are_named(tmp_path: Path):
@@ -279,7 +280,7 @@ def test_other_networks_are_named(tmp_path: Path):
     def refused(keys: dict[str, np.ndarray], **options: str) -> str:
         write(keys, tmp_path / "x.safetensors")
         with pytest.raises(InputError) as caught:
-            read_foreign(tmp_path / "x.safetensors", **options)
+            convert_weights(tmp_path / "x.safetensors", **options)
         return str(caught.value)
 
     def with_numbers(*indices: int) -> dict[str, np.ndarray]:
@@ -288,7 +289,7 @@ def test_other_networks_are_named(tmp_path: Path):
     assert "holds VGG-11, neither vgg16 nor vgg19" in refused(with_numbers(0, 3, 6, 8, 11, 13, 16, 18))
     assert "holds VGG-13" in refused(with_numbers(0, 2, 5, 7, 10, 12, 15, 17, 20, 22))
     assert "batch normalization" in refused(with_numbers(0, 3) | {"features.1.running_mean": bias})
-    assert "no VGG of torchvision's" in refused(with_numbers(0, 4, 8))
+    assert "unlike a VGG of torchvision" in refused(with_numbers(0, 4, 8))
     assert "found layer1.weight" in refused({"layer1.weight": kernel})
     # A header of such a length begins like a pickle, and must not be taken for one.
     lengths = [refused({f"x{'y' * n}": bias}) for n in range(64)]
@@ -310,19 +311,19 @@ def test_files_that_are_none(tmp_path: Path):
     def refused(name: str, content: bytes) -> str:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError) as caught:
-            read_foreign(tmp_path / name)
+            convert_weights(tmp_path / name)
         return str(caught.value)
 
-    assert "this is no weights file" in refused("a.h5", b"")
-    assert "this is no weights file" in refused("a.pth", b"GIF89a" * 100)
+    assert "this is not a weights file" in refused("a.h5", b"")
+    assert "this is not a weights file" in refused("a.pth", b"GIF89a" * 100)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["hello"] = 1
     with pytest.raises(InputError, match="neither Keras's nor stylejax's: it holds hello"):
-        read_foreign(tmp_path / "b.h5")
+        convert_weights(tmp_path / "b.h5")
     with pytest.raises(InputError, match="there is no weights file"):
-        read_foreign(tmp_path / "nothing.pth")
+        convert_weights(tmp_path / "nothing.pth")
     with pytest.raises(InputError, match="is a folder"):
-        read_foreign(tmp_path)
+        convert_weights(tmp_path)
 
 
 class Hostile:
@@ -339,16 +340,16 @@ def test_hostile_pickles_do_nothing(tmp_path: Path):
     for protocol in (2, 4):
         path.write_bytes(pickle.dumps({"VGG16_0": Hostile(target)}, protocol))
         with pytest.raises(InputError, match="this is a pickle, which could run any code"):
-            read_foreign(path)
+            convert_weights(path)
         # Even where the hash would be that of the known file.
         with pytest.raises(InputError, match="this pickle asks for (posix|nt).system"):
             read_pickle(path)
         with pytest.raises(InputError, match=r"vgg.pth: this pickle asks"):
-            decode(path, trust_pickle=True)
+            decode_file(path, trust_pickle=True)
     for zipped in (True, False):
         torch.save({"conv1_1.weight": Hostile(target)}, path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(InputError, match="vgg.pth cannot be read|asks for posix.system"):
-            read_foreign(path)
+            convert_weights(path)
     assert not target.exists()
 
 
@@ -360,13 +361,13 @@ def test_claims_are_checked_before_memory_is_taken(tmp_path: Path):
         del group["block1_conv1_W_1:0"]
         group.create_dataset("block1_conv1_W_1:0", (3, 3, 3, 10**10), np.float32, chunks=(3, 3, 3, 100))
     with pytest.raises(InputError, match="more than any VGG"):
-        read_foreign(tmp_path / "a.h5")
+        convert_weights(tmp_path / "a.h5")
     torch = pytest.importorskip("torch", reason="PyTorch writes the .pth files")
     state = {key: torch.tensor(array) for key, array in state_dict(numbers()).items()}
     state["features.0.weight"] = torch.zeros(1).expand(10**8, 10**8, 3, 3)
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(InputError, match="more than any VGG"):
-        read_foreign(tmp_path / "a.pth")
+        convert_weights(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(
@@ -374,7 +375,7 @@ def test_claims_are_checked_before_memory_is_taken(tmp_path: Path):
     [
         ({"compression": "gzip"}, "has compressed"),
         ({"maxshape": (None,), "chunks": (2**28,)}, "claims to hold"),
-        ({"dtype": h5py.string_dtype()}, "no plain numbers"),
+        ({"dtype": h5py.string_dtype()}, "of type object, expected numbers"),
         ({"dtype": "S2000000000"}, "claims to hold"),
     ],
 )
@@ -384,7 +385,7 @@ def test_arrays_that_grow_when_they_are_read_are_refused(tmp_path: Path, how: di
         del file["block1_conv1/block1_conv1_b_1:0"]
         file.create_dataset("block1_conv1/block1_conv1_b_1:0", shape=(4,), **({"dtype": "f4"} | how))
     with pytest.raises(InputError, match=reason):
-        read_foreign(tmp_path / "a.h5")
+        convert_weights(tmp_path / "a.h5")
 
 
 def test_soft_links_are_not_followed(tmp_path: Path):
@@ -393,7 +394,7 @@ def test_soft_links_are_not_followed(tmp_path: Path):
         del file["block1_conv1/block1_conv1_b_1:0"]
         file["block1_conv1/block1_conv1_b_1:0"] = h5py.ExternalLink("/etc/hostname", "/")
     with pytest.raises(InputError, match="is a link to elsewhere"):
-        read_foreign(tmp_path / "a.h5")
+        convert_weights(tmp_path / "a.h5")
 
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch warns of odd bytes before it refuses them
@@ -410,7 +411,7 @@ def test_damage_ends_in_input_error(tmp_path: Path, layout: str):
         damaged[generator.integers(0, reach, generator.integers(1, 8))] = generator.integers(0, 256, dtype=np.uint8)
         path.write_bytes(damaged[: generator.integers(len(whole)) if trial % 5 == 0 else None].tobytes())
         try:
-            assert isinstance(read_foreign(path, preprocessing="caffe-bgr"), Parameters)
+            assert isinstance(convert_weights(path, preprocessing="caffe-bgr"), VGGWeights)
         except InputError as error:
             assert "\n" not in str(error)
             refused += 1
@@ -423,4 +424,4 @@ def test_without_torch_the_message_names_the_extra(tmp_path: Path, monkeypatch: 
     with pytest.raises(
         InputError, match=r"needs torch: install the extra, pip install 'stylejax\[torch\]', or convert"
     ):
-        read_foreign(tmp_path / "a.pth")
+        convert_weights(tmp_path / "a.pth")

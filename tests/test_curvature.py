@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from stylejax.optimizers.lbfgs_direction import forget, scale_by_lbfgs
+from stylejax.optimizers.lbfgs_direction import reset_memory, scale_by_lbfgs
 
 
 def quadratic(generator, n=12):
@@ -69,13 +69,13 @@ def test_pairs_of_no_or_negative_curvature_are_not_remembered(generator):
     x = jnp.asarray(generator.standard_normal(6), jnp.float32)
     state: Any = transformation.init(x)
     _, state = transformation.update(2 * x, state, x)
-    assert state.pairs == 0
+    assert state.num_pairs == 0
     direction, state = transformation.update(4 * x, state, 2 * x)
-    assert state.pairs == 1
+    assert state.num_pairs == 1
     for gradient, point in ((4 * x, 2 * x), (x, 3 * x)):  # no step at all; a gradient that falls along the step
         kept = state
         direction, state = transformation.update(gradient, state, point)
-        assert state.pairs == 1
+        assert state.num_pairs == 1
         np.testing.assert_allclose(direction, -gradient / 2, rtol=1e-4)  # still H = 1/2 of the one good pair
         state = kept
 
@@ -83,8 +83,8 @@ def test_pairs_of_no_or_negative_curvature_are_not_remembered(generator):
 def test_a_forgotten_memory_gives_the_steepest_descent(generator):
     matrix, points = quadratic(generator), list(jnp.asarray(generator.standard_normal((5, 12)), jnp.float32))
     _, state = walk(scale_by_lbfgs(4), matrix, points)
-    kept, gone = forget(state, jnp.asarray(False)), forget(state, jnp.asarray(True))
-    assert kept.pairs == 4
+    kept, gone = reset_memory(state, jnp.asarray(False)), reset_memory(state, jnp.asarray(True))
+    assert kept.num_pairs == 4
     direction, _ = scale_by_lbfgs(4).update(gone.gradient, gone, gone.params)
     np.testing.assert_allclose(direction, -gone.gradient, rtol=1e-6)
 

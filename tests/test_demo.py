@@ -10,7 +10,7 @@ import pytest
 from stylejax.errors import InputError
 from stylejax.images import samples as demo
 from stylejax.images.io import read_image
-from stylejax.images.painting import paint
+from stylejax.images.painting import generate_painting
 from stylejax.images.samples import photograph, write_demo
 
 
@@ -37,13 +37,13 @@ def test_both_pictures_are_put_into_a_new_folder(tmp_path: Path):
     content, style = write_demo(tmp_path / "a" / "b")
     assert (content.parent, style.parent) == (tmp_path / "a" / "b",) * 2
     np.testing.assert_array_equal(read_image(content), read_image(photograph()))
-    np.testing.assert_allclose(read_image(style), paint(), rtol=0, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(read_image(style), generate_painting(), rtol=0, atol=0.5 / 255 + 1e-6)
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "/proc/demo", "x" * 300])
-def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     (tmp_path / "file").write_text("a file")
-    monkeypatch.setattr("stylejax.images.painting.paint", lambda: pytest.fail("it was painted for nothing"))
+    monkeypatch.setattr("stylejax.images.painting.generate_painting", lambda: pytest.fail("it was painted for nothing"))
     with pytest.raises(InputError, match="cannot make the folder .*; choose another place") as caught:
         write_demo(tmp_path / name)
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image as Pillow
 
 import stylejax
-from stylejax import Terms
+from stylejax import LossTerms
 from stylejax.synthesis.transfer import Result
 
 LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -26,7 +26,7 @@ NAMES = ("figure1", "figure2", "figure3")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of the true topology with four channels a layer."""
     path = tmp_path_factory.mktemp("weights") / "narrow.h5"
-    stylejax.save_parameters(path, stylejax.random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    stylejax.save_weights(path, stylejax.random_weights("vgg19", 0, (4, 4, 4, 4, 4)))
     return path
 
 
@@ -40,7 +40,7 @@ def no_traces_at_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """The scripts as modules; what they paint themselves is small."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "scripts"))
-    monkeypatch.setattr(importlib.import_module("_figures"), "LONGEST", 96)
+    monkeypatch.setattr(importlib.import_module("_figures"), "PAINTING_SIDE", 96)
     return importlib.import_module
 
 
@@ -81,7 +81,7 @@ class Calls:
             raise KeyboardInterrupt
         self.calls.append((arrays, options))
         image = np.full((20, 32, 3), len(self.calls) / 255, np.float32)
-        terms = Terms({"conv4_2": jnp.float32(1)}, {"conv1_1": jnp.float32(2)}, jnp.float32(0))
+        terms = LossTerms({"conv4_2": jnp.float32(1)}, {"conv1_1": jnp.float32(2)}, jnp.float32(0))
         return Result(image, 3.0, terms, 2, 2, False)
 
 
@@ -113,7 +113,7 @@ def test_a_figure_is_made_of_real_pictures(name, made, cells, run, script, tmp_p
     assert height > 21 * 2 and width > 32 * 2
     said = capsys.readouterr()
     assert said.out == f"{folder / name}.png {folder / name}.html\n"
-    assert f"{made} of {made} pictures" in said.err
+    assert f"{made} of {made} images" in said.err
 
 
 def test_without_pictures_there_are_some(run, tmp_path):
@@ -156,7 +156,7 @@ def test_figure_2_has_a_letter_and_an_inset_for_each_style(run, tmp_path, files,
     monkeypatch.setattr(stylejax, "transfer", calls)
     assert run("figure2", files["photo"], files["tall"], files["photo"], "--style-weight", "7") == 0
     assert all(
-        options == {"style_weight": 7.0, "losses": "paper", "size": 32, "steps": 2, "seed": 0}
+        options == {"style_weight": 7.0, "loss_normalization": "paper", "size": 32, "steps": 2, "seed": 0}
         for _, options in calls.calls
     )
     assert [arrays[1].shape[:2] for arrays, _ in calls.calls] == [(64, 48), (40, 60)]
@@ -207,9 +207,9 @@ def test_ctrl_c_keeps_what_is_done(run, tmp_path, files, monkeypatch, capsys):
     assert run("figure3", files["photo"]) == 130
     page = (tmp_path / "out" / "figure3.html").read_text("utf-8")
     assert shades(page_pictures(page)) == [1, 2, 3, 4, 5, 6]
-    assert "Interrupted: 14 of 20 pictures are missing." in page
+    assert "Interrupted: 14 of 20 images are missing." in page
     assert (tmp_path / "out" / "figure3.png").is_file()
-    assert "figure3: interrupted: 14 of 20 pictures are missing" in capsys.readouterr().err
+    assert "figure3: interrupted: 14 of 20 images are missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["figure1", "figure2"])
@@ -217,14 +217,14 @@ def test_the_other_figures_may_be_incomplete_too(name, run, tmp_path, files, mon
     for function in ("transfer", "reconstruct_style", "reconstruct_content"):
         monkeypatch.setattr(stylejax, function, Calls(fail_at=1))
     assert run(name, files["photo"], *([files["tall"]] * 2 if name == "figure2" else [])) == 130
-    assert "pictures are missing" in (tmp_path / "out" / f"{name}.html").read_text("utf-8")
+    assert "images are missing" in (tmp_path / "out" / f"{name}.html").read_text("utf-8")
 
 
 def test_ctrl_c_before_the_first_picture_leaves_nothing(run, tmp_path, files, monkeypatch, capsys):
     monkeypatch.setattr(stylejax, "transfer", Calls(fail_at=0))
     assert run("figure2", files["photo"]) == 130
     assert list((tmp_path / "out").iterdir()) == []
-    assert "figure2: interrupted before there was a picture" in capsys.readouterr().err
+    assert "figure2: interrupted before the first image" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -232,13 +232,13 @@ def test_ctrl_c_before_the_first_picture_leaves_nothing(run, tmp_path, files, mo
     ("words", "message"),
     [
         (["missing.png"], "missing.png does not exist"),
-        (["--size", "0"], "--size is 0; it should be a whole number"),
-        (["--size", "15"], "take a larger --size"),
+        (["--size", "0"], "--size must be a whole number from 1 to 1000000000, got 0"),
+        (["--size", "15"], "use a larger --size"),
         (["--steps", "many"], "many"),
         (["--weights", "vgg17"], "no weights file 'vgg17'"),
         (["--color", "red"], "--color"),
         (["-o", "/dev/null/figures"], "cannot make the folder"),
-        (["--seed", "-1"], "--seed is -1"),
+        (["--seed", "-1"], "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_before_the_work(name, words, message, run, tmp_path, monkeypatch, capsys):
@@ -255,9 +255,9 @@ def test_bad_input_is_refused_in_one_line_before_the_work(name, words, message, 
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("figure2", ["--style-weight", "-1"], "--style-weight is -1.0"),
-        ("figure2", ["{photo}", *["{tall}"] * 26], "26 styles are more than there are letters; give 25 or fewer"),
-        ("figure2", ["{photo}", "{small}"], "give a larger picture"),
+        ("figure2", ["--style-weight", "-1"], "--style-weight must be a number of 0 or more, got -1.0"),
+        ("figure2", ["{photo}", *["{tall}"] * 26], "styles must be at most 25, one a letter, got 26; give fewer"),
+        ("figure2", ["{photo}", "{small}"], "give a larger image"),
         ("figure1", ["{photo}", "--style", "{small}"], "the style image is 8×8 pixels"),
     ],
 )

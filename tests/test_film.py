@@ -10,11 +10,11 @@ from conftest import noise_image
 from PIL import Image as Pillow
 from PIL import ImageSequence
 
-from stylejax.cli.display import Watcher, half_blocks, shows_colors
+from stylejax.cli.display import Preview, render_half_blocks, supports_color
 from stylejax.cli.main import main
 from stylejax.errors import InputError
 from stylejax.images import video as film_module
-from stylejax.images.video import FRAMES, PER_SECOND, STILL, Film, check_film
+from stylejax.images.video import FPS, LAST_FRAME_SECONDS, MAX_FRAMES, VideoRecorder, check_video_output
 
 RUN = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "narrow.h5"]
 RUN += ["--size", "48", "--scales", "32", "--steps", "8", "--parameterization", "pixels"]
@@ -36,18 +36,18 @@ def test_a_film_has_all_steps_in_one_size_and_ends_with_the_picture(studio):
             last = np.asarray(frame.convert("L"), np.float32) / 255
             seconds.append(frame.info["duration"] / 1000)
     # Frames that look the same are one, which stands longer.
-    assert len(seconds) > 1 and abs(sum(seconds) - (8 / PER_SECOND + STILL)) < 0.01
+    assert len(seconds) > 1 and abs(sum(seconds) - (8 / FPS + LAST_FRAME_SECONDS)) < 0.01
     with Pillow.open("out.png") as picture:
         assert np.abs(last - np.asarray(picture.convert("L"), np.float32) / 255).mean() < 0.05
 
 
 def test_a_film_of_a_long_run_is_short():
-    film, taken = Film(5000), []
+    film, taken = VideoRecorder(5000), []
     for step in range(5000):
-        if film.is_due(step):
+        if film.wants_frame(step):
             film.add(step, np.zeros((8, 8, 3), np.float32))
             taken.append(step)
-    assert FRAMES - 2 <= len(taken) <= FRAMES + 2
+    assert MAX_FRAMES - 2 <= len(taken) <= MAX_FRAMES + 2
 
 
 def test_a_film_in_mp4_goes_through_the_encoder_with_even_sides(tmp_path, monkeypatch):
@@ -64,7 +64,7 @@ def test_a_film_in_mp4_goes_through_the_encoder_with_even_sides(tmp_path, monkey
                 file.write(b"x")
 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", SimpleNamespace(write_frames=write_frames))
-    film = Film(1)
+    film = VideoRecorder(1)
     film.add(0, np.zeros((9, 13, 3), np.float32))
     film.write(tmp_path / "film.mp4")
     assert sent[0][0] == (12, 8) and set(sent[1:]) == {(8, 12, 3)}
@@ -74,7 +74,7 @@ def test_a_film_in_mp4_goes_through_the_encoder_with_even_sides(tmp_path, monkey
 def test_without_an_encoder_mp4_is_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(film_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"MP4 needs pip install 'stylejax\[video\]'; or name a .webp file"):
-        check_film(tmp_path / "film.mp4")
+        check_video_output(tmp_path / "film.mp4")
 
 
 @pytest.mark.parametrize(
@@ -82,24 +82,27 @@ def test_without_an_encoder_mp4_is_refused_before_the_work(tmp_path, monkeypatch
     [
         ("--video film.gif", "cannot write the video film.gif: its name should end in .webp or .mp4"),
         ("--video missing/film.webp", "the folder missing does not exist; create it first"),
-        ("--save-every -1", "--save-every is -1; it should be a whole number of 0 or more"),
-        ("--save-every 2 -o c.png", "would write over c.png while it is needed"),
-        ("--bits 12", "--bits is 12; it should be 8 or 16"),
-        ("--bits 16 -o out.jpg", "cannot write out.jpg with 16 bits; its name should end in .png or .tif"),
-        ("--average 0.9", "--average is for --optimizer adam, and the optimizer is lbfgs"),
-        ("--average 1 --optimizer adam", "--average is 1.0; it should be a number from 0 to below 1"),
-        ("--init content+noise:2", "--init is 'content+noise:2'; it should be different first images with shares"),
-        ("--init noise:0.5", "should be different first images with shares that make 1"),
-        ("--style-layers conv1_1:x", "should be names, each with :WEIGHT or without, of 0 or more, not all 0"),
+        ("--save-every -1", "--save-every must be a whole number of 0 or more, got -1"),
+        ("--save-every 2 -o c.png", "would overwrite c.png while it is needed"),
+        ("--bit-depth 12", "--bit-depth must be 8 or 16, got 12"),
+        ("--bit-depth 16 -o out.jpg", "cannot write out.jpg with 16 bits; its name should end in .png or .tif"),
+        ("--ema-decay 0.9", "--ema-decay needs --optimizer adam, got lbfgs; leave one out"),
+        ("--ema-decay 1 --optimizer adam", "--ema-decay must be a number from 0 to below 1, such as 0.99, got 1.0"),
+        (
+            "--init content+noise:2",
+            "--init must be different initial images with shares that sum to 1, such as content+noise:0.3, got",
+        ),
+        ("--init noise:0.5", "must be different initial images with shares that sum to 1"),
+        ("--style-layers conv1_1:x", "must be names, each with :WEIGHT or without, of 0 or more, not all 0"),
         ("--style-layers conv1_1:-1,conv2_1", "of 0 or more, not all 0"),
         ("--style-layers conv1_1:0", "not all 0"),
         ("--style-layers conv1_1:1,conv1_1:2", "one or more different layers"),
         ("--content-layers conv4_22:2", "unknown layer 'conv4_22' (did you mean 'conv4_2'?)"),
-        ("--tv square", "invalid choice 'square' for argument '--tv'"),
-        ("--statistic grem", "invalid choice 'grem' for argument '--statistic'"),
+        ("--tv-norm square", "invalid choice 'square' for argument '--tv-norm'"),
+        ("--style-representation grem", "invalid choice 'grem' for argument '--style-representation'"),
     ],
 )
-def test_what_can_not_be_is_refused(studio, refusal, words, reason):
+def test_what_cannot_be_is_refused(studio, refusal, words, reason):
     assert reason in refusal(*RUN, *words.split())
 
 
@@ -121,16 +124,16 @@ def test_a_full_disk_stops_no_run(studio, monkeypatch, capsys):
 
     monkeypatch.setattr("stylejax.images.video.write_atomically", full)
     assert main([*RUN, "--video", "film.webp"]) == 0
-    assert "note: there is no video: cannot write out.png" in capsys.readouterr().err
+    assert "note: the video was not written: cannot write out.png" in capsys.readouterr().err
 
 
 def test_characters_show_a_picture(generator):
     image = np.zeros((4, 6, 3), np.float32)
     image[:2] = 1
-    text = half_blocks(image, columns=6, rows=2)
+    text = render_half_blocks(image, columns=6, rows=2)
     assert text.plain == ("▀" * 6 + "\n") * 2
     assert {str(span.style) for span in text.spans} == {"#ffffff on #ffffff", "#000000 on #000000"}
-    wide = half_blocks(generator.random((100, 400, 3)).astype(np.float32), columns=20, rows=20).plain.split("\n")
+    wide = render_half_blocks(generator.random((100, 400, 3)).astype(np.float32), columns=20, rows=20).plain.split("\n")
     assert max(map(len, wide)) == 20 and len(wide) == 3
 
 
@@ -146,19 +149,17 @@ def test_a_terminal_shows_pictures_in_256_colors_or_more(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     for term, shown in (("xterm-256color", True), ("xterm", False), ("dumb", False)):
         monkeypatch.setenv("TERM", term)
-        assert shows_colors() is shown
+        assert supports_color() is shown
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm")
-    assert shows_colors()
+    assert supports_color()
 
 
 def test_a_terminal_shows_the_picture(studio, monkeypatch, capsys):
-    monkeypatch.setattr("stylejax.cli.display.shows_colors", lambda: True)
-    monkeypatch.setattr("stylejax.cli.display.SECONDS", 0.0)
+    monkeypatch.setattr("stylejax.cli.display.supports_color", lambda: True)
+    monkeypatch.setattr("stylejax.cli.display.SHOW_SECONDS", 0.0)
     shown = []
-    show = Watcher._show
-    monkeypatch.setattr(
-        Watcher, "_show", lambda self, step, image: (show(self, step, image), shown.append(self.picture))
-    )
+    show = Preview._show
+    monkeypatch.setattr(Preview, "_show", lambda self, step, image: (show(self, step, image), shown.append(self.text)))
     assert main([*RUN, "--show"]) == 0
     assert len(shown) == 8 and all(re.search("▀", text.plain) for text in shown)

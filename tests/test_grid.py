@@ -9,7 +9,7 @@ from conftest import noise_image
 
 from stylejax.errors import InputError
 from stylejax.sweeps import grid
-from stylejax.sweeps.grid import Grid, read_grid
+from stylejax.sweeps.grid import SweepSpec, load_sweep
 
 FILES = {"content": ("c.png",), "style": ("s.png",), "weights": ("narrow.h5",), "size": ("32",)}
 
@@ -21,13 +21,13 @@ def studio(desk: Path) -> Path:
     return desk
 
 
-def read(**options: tuple[str, ...]) -> Grid:
-    return read_grid(None, FILES | options)
+def read(**options: tuple[str, ...]) -> SweepSpec:
+    return load_sweep(None, FILES | options)
 
 
-def toml(text: str, **options: tuple[str, ...]) -> Grid:
+def toml(text: str, **options: tuple[str, ...]) -> SweepSpec:
     Path("grid.toml").write_text(text, encoding="utf-8")
-    return read_grid(Path("grid.toml"), options)
+    return load_sweep(Path("grid.toml"), options)
 
 
 HEAD = 'content = "c.png"\nstyle = "s.png"\nweights = "narrow.h5"\nsize = 32\n'
@@ -38,7 +38,7 @@ def test_a_grid_is_the_product_of_what_is_listed():
     settings = [(str(row.styles[0]), row.config.style_weight, row.config.seed) for row in found.rows]
     assert settings == [(s, w, n) for s in ("s.png", "t.png") for w in (100.0, 1000.0) for n in (0, 1, 2)]
     assert [row.number for row in found.rows] == list(range(1, 13))
-    assert found.bad == []
+    assert found.invalid == []
 
 
 def test_a_plus_joins_the_layers_the_scales_and_the_styles_of_one_row():
@@ -46,7 +46,7 @@ def test_a_plus_joins_the_layers_the_scales_and_the_styles_of_one_row():
     assert [row.config.style_layers for row in found.rows[::2]] == [("conv1_1",), ("conv1_1", "conv2_1")]
     assert [row.config.scales for row in found.rows[:2]] == ["16,24", "1"]
     assert found.rows[0].styles == (Path("s.png"), Path("t.png"))
-    assert found.rows[0].plan.work.content == (40, 48, 3) and len(found.rows[0].plan.schedule[-1].style_sizes) == 2
+    assert found.rows[0].plan.workload.content == (40, 48, 3) and len(found.rows[0].plan.schedule[-1].style_sizes) == 2
 
 
 def test_a_name_with_a_plus_is_a_file_if_it_is_there(studio: Path):
@@ -61,7 +61,9 @@ def test_a_folder_stands_for_its_pictures(studio: Path):
     (studio / "photos" / "notes.txt").write_text("no picture")
     assert [row.content.name for row in read(content=("photos", "c.png")).rows] == ["a.png", "b.jpg", "c.png"]
     (studio / "none").mkdir()
-    with pytest.raises(InputError, match="content: there is no picture in the folder none; name a folder with some"):
+    with pytest.raises(
+        InputError, match="content must be an image or a folder with images, got the folder none without images"
+    ):
         read(content=("none",))
 
 
@@ -85,9 +87,9 @@ def test_a_file_names_pictures_from_its_own_folder(studio: Path, monkeypatch: py
     (studio / "grid.toml").write_text(HEAD + 'init = ["c.png", "noise"]')
     (studio / "elsewhere").mkdir()
     monkeypatch.chdir(studio / "elsewhere")
-    found = read_grid(Path("../grid.toml"), {})
+    found = load_sweep(Path("../grid.toml"), {})
     assert [row.config.init for row in found.rows] == ["../c.png", "noise"]
-    assert found.bad == []
+    assert found.invalid == []
 
 
 def test_a_preset_gives_the_other_settings():
@@ -103,28 +105,28 @@ def test_bad_rows_are_all_named_and_the_others_kept():
     bad = {17: "content = 'gone.png'", 90: "style_weight = nan", 161: "style_layers = [['conv9_1']]"}
     found = toml(HEAD + "".join(f"[[row]]\nseed = {n}\n{bad.get(n, '')}\n" for n in range(1, 201)))
     assert [row.number for row in found.rows] == [n for n in range(1, 201) if n not in bad]
-    said = found.refusal()
-    assert said.startswith(
-        "3 of 200 rows cannot be run. Row 17: gone.png does not exist; check the name of the picture."
-    )
-    assert "Row 90: --style-weight is nan; it should be a number of 0 or more." in said
+    said = found.error_message()
+    assert said.startswith("3 of 200 rows cannot be run. Row 17: gone.png does not exist; check the name of the file.")
+    assert "Row 90: --style-weight must be a number of 0 or more, got nan." in said
     assert "Row 161: unknown layer 'conv9_1'" in said and said.count("Row") == 3
 
 
 def test_rows_with_the_same_fault_are_named_together():
     found = read(seed=("0", "1", "-1"), style=("s.png", "gone.png"))
-    assert found.refusal().startswith("4 of 6 rows cannot be run. Rows 3, 6: --seed is -1; it should be a whole number")
-    assert "Rows 4, 5: gone.png does not exist" in found.refusal()
+    assert found.error_message().startswith(
+        "4 of 6 rows cannot be run. Rows 3, 6: --seed must be a whole number from 0 to 2^63 - 1, got -1"
+    )
+    assert "Rows 4, 5: gone.png does not exist" in found.error_message()
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"seed": ("x",)}, "--seed is 'x'; it should be a whole number"),
-        ({"size": ("1.5",)}, "--size is '1.5'; it should be a whole number"),
-        ({"style_weight": ("many",)}, "--style-weight is 'many'; it should be a number"),
-        ({"style_weight": ("-1",)}, "--style-weight is -1.0; it should be a number of 0 or more"),
-        ({"optimizer": ("sgd",)}, "--optimizer is 'sgd'; it should be one of lbfgs, adam"),
+        ({"seed": ("x",)}, "--seed must be a whole number, got 'x'"),
+        ({"size": ("1.5",)}, "--size must be a whole number, got '1.5'"),
+        ({"style_weight": ("many",)}, "--style-weight must be a number, got 'many'"),
+        ({"style_weight": ("-1",)}, "--style-weight must be a number of 0 or more, got -1.0"),
+        ({"optimizer": ("sgd",)}, "--optimizer must be one of lbfgs, adam, got 'sgd'"),
         ({"weights": ("gone.h5",)}, "no weights file 'gone.h5'"),
         ({"init": ("gone.png",)}, "gone.png does not exist"),
         ({"preset": ("papre",)}, r"unknown preset 'papre' (did you mean 'paper'?)"),
@@ -134,13 +136,13 @@ def test_rows_with_the_same_fault_are_named_together():
 )
 def test_what_is_wrong_with_a_row_is_told(options: dict, reason: str):
     found = read(**options)
-    assert found.rows == [] and reason in found.bad[0].reason
+    assert found.rows == [] and reason in found.invalid[0].reason
 
 
 def test_a_row_needs_a_content_and_a_style():
-    assert "content should be one picture" in toml("size = 32").bad[0].reason
-    assert "no style image was given" in toml('content = "c.png"\nweights = "narrow.h5"\nsize = 32').bad[0].reason
-    assert toml('content = "c.png"\nweights = "narrow.h5"\nsize = 32\nstyle_weight = 0').bad == []
+    assert "content must be one image" in toml("size = 32").invalid[0].reason
+    assert "no style image was given" in toml('content = "c.png"\nweights = "narrow.h5"\nsize = 32').invalid[0].reason
+    assert toml('content = "c.png"\nweights = "narrow.h5"\nsize = 32\nstyle_weight = 0').invalid == []
 
 
 @pytest.mark.parametrize(
@@ -148,10 +150,10 @@ def test_a_row_needs_a_content_and_a_style():
     [
         ("sed = 1", r"unknown setting 'sed' \(did you mean 'seed'\?\); see stylejax sweep --help"),
         ("seed = ", "grid.toml is not TOML"),
-        ("row = 3", r"a row should be a table, with \[\[row\]\] above it"),
-        ("seed = []", "seed lists no value; give one or more"),
-        ("content = 3", "content is 3; it should be the name of a picture or of a folder"),
-        ("[content]\na = 1", "content is .*; it should be the name of a picture"),
+        ("row = 3", r"a row must be a table, with \[\[row\]\] above it"),
+        ("seed = []", "seed must list one or more values, got none"),
+        ("content = 3", "content must be the name of an image or of a folder, got 3"),
+        ("[content]\na = 1", "content must be the name of an image or of a folder, got .*"),
     ],
 )
 def test_a_file_that_is_no_grid_is_refused(text: str, message: str):
@@ -162,12 +164,12 @@ def test_a_file_that_is_no_grid_is_refused(text: str, message: str):
 
 def test_a_file_that_is_not_there_is_refused():
     with pytest.raises(InputError, match="gone.toml cannot be read: No such file or directory"):
-        read_grid(Path("gone.toml"), {})
+        load_sweep(Path("gone.toml"), {})
 
 
 def test_a_product_beyond_all_bounds_is_refused_before_it_is_made():
     many = tuple(map(str, range(1000)))
-    with pytest.raises(InputError, match="a sweep of more than 100,000 rows, with 1,000,000,000 in one product"):
+    with pytest.raises(InputError, match="a sweep must have at most 100,000 rows, got 1,000,000,000 or more; list"):
         read(seed=many, steps=many, history=many)
 
 

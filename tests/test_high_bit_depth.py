@@ -10,9 +10,9 @@ from conftest import noise_image
 from PIL import Image as Pillow
 
 from stylejax.cli.main import main
-from stylejax.images.io import levels, read_image, read_picture, write_image
-from stylejax.images.metadata import read_text
-from stylejax.images.resize import resize_map
+from stylejax.images.io import quantize, read_image, read_image_with_alpha, write_image
+from stylejax.images.metadata import read_metadata
+from stylejax.images.resize import resize_channel
 
 DEEP = (".png", ".tif", ".tiff")
 
@@ -32,14 +32,14 @@ def alpha(generator):
 def test_sixteen_bits_go_in_and_come_out(tmp_path, image, alpha, suffix, transparent):
     path = tmp_path / f"deep{suffix}"
     write_image(path, image, "a text", alpha if transparent else None, 16)
-    colors, found = read_picture(path, flatten=False)
-    assert np.array_equal(levels(colors, 16), np.rint(image.astype(np.float64) * 65535).astype(np.uint16))
+    colors, found = read_image_with_alpha(path, flatten=False)
+    assert np.array_equal(quantize(colors, 16), np.rint(image.astype(np.float64) * 65535).astype(np.uint16))
     if transparent:
         np.testing.assert_allclose(found, alpha, atol=1 / 65535)
         np.testing.assert_allclose(read_image(path), image * alpha[..., None] + 1 - alpha[..., None], atol=2e-5)
     else:
         assert found is None
-    assert read_text(path) == "a text"
+    assert read_metadata(path) == "a text"
 
 
 @pytest.mark.parametrize("suffix", DEEP)
@@ -50,7 +50,7 @@ def test_pillow_reads_the_upper_bytes_and_the_profile(tmp_path, image, suffix):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Pillow.open(path) as deep, Pillow.open(plain) as shallow:
-            assert np.array_equal(np.asarray(deep), levels(image, 16) >> 8)
+            assert np.array_equal(np.asarray(deep), quantize(image, 16) >> 8)
             assert deep.info["icc_profile"] == shallow.info["icc_profile"]
 
 
@@ -70,7 +70,7 @@ def test_a_png_of_16_bits_is_decoded_by_the_letter_of_its_standard(tmp_path, ima
     rows = np.frombuffer(zlib.decompress(chunks[3][1]), np.uint8).reshape(9, 1 + 7 * 6)
     assert (rows[:, 0] == 2).all()
     pixels = np.cumsum(rows[:, 1:], 0, dtype=np.uint8).reshape(-1).view(">u2").reshape(9, 7, 3)
-    assert np.array_equal(pixels, levels(image, 16))
+    assert np.array_equal(pixels, quantize(image, 16))
 
 
 def test_a_profile_that_is_not_srgb_is_converted_in_8_bits(tmp_path, image):
@@ -100,16 +100,16 @@ def test_the_same_picture_is_the_same_bytes(tmp_path, image):
 def test_alpha_is_kept_where_there_is_room(tmp_path, image, alpha, suffix):
     path = tmp_path / f"alpha{suffix}"
     write_image(path, image, "", alpha)
-    np.testing.assert_allclose(read_picture(path)[1], alpha, atol=0.51 / 255)
+    np.testing.assert_allclose(read_image_with_alpha(path)[1], alpha, atol=0.51 / 255)
     if suffix != ".webp":
-        assert np.array_equal(levels(read_picture(path, flatten=False)[0]), levels(image))
+        assert np.array_equal(quantize(read_image_with_alpha(path, flatten=False)[0]), quantize(image))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
 def test_alpha_lies_on_white_elsewhere(tmp_path, image, suffix):
     clear, path = np.zeros((9, 7), np.float32), tmp_path / f"opaque{suffix}"
     write_image(path, image, "", clear)
-    assert read_picture(path)[1] is None
+    assert read_image_with_alpha(path)[1] is None
     np.testing.assert_allclose(read_image(path), 1, atol=1 / 255)
 
 
@@ -124,7 +124,7 @@ def studio(desk):
 
 
 @pytest.mark.parametrize(
-    ("name", "bits", "kept"),
+    ("name", "bit_depth", "kept"),
     [
         ("o.png", 8, True),
         ("o.png", 16, True),
@@ -134,14 +134,14 @@ def studio(desk):
         ("o.bmp", 8, False),
     ],
 )
-def test_a_transparent_content_makes_a_transparent_picture_that_is_verified(studio, capsys, name, bits, kept):
-    words = ["-o", name, "--weights", "narrow.h5", "--size", "32", "--steps", "2", "--bits", str(bits)]
+def test_a_transparent_content_makes_a_transparent_picture_that_is_verified(studio, capsys, name, bit_depth, kept):
+    words = ["-o", name, "--weights", "narrow.h5", "--size", "32", "--steps", "2", "--bit-depth", str(bit_depth)]
     assert main(["transfer", "c.png", "s.png", *words]) == 0
     said = capsys.readouterr().err
-    assert ("files are opaque: the picture lies on white" in said) == (not kept)
-    found = read_picture(name)[1]
+    assert ("files are opaque: the image is put on white" in said) == (not kept)
+    found = read_image_with_alpha(name)[1]
     if kept:
-        expected = resize_map(read_picture("c.png")[1], 27, 32)
+        expected = resize_channel(read_image_with_alpha("c.png")[1], 27, 32)
         np.testing.assert_allclose(found, expected.clip(0, 1), atol=1 / 255)
     else:
         assert found is None
@@ -150,12 +150,12 @@ def test_a_transparent_content_makes_a_transparent_picture_that_is_verified(stud
 
 
 def test_a_changed_lower_byte_is_noticed(studio, capsys):
-    words = ["-o", "o.png", "--weights", "narrow.h5", "--size", "32", "--steps", "2", "--bits", "16"]
+    words = ["-o", "o.png", "--weights", "narrow.h5", "--size", "32", "--steps", "2", "--bit-depth", "16"]
     assert main(["transfer", "c.png", "s.png", *words]) == 0
-    colors, alpha = read_picture("o.png", flatten=False)
-    pixels = levels(colors, 16)
+    colors, alpha = read_image_with_alpha("o.png", flatten=False)
+    pixels = quantize(colors, 16)
     pixels[0, 0, 0] ^= 1
-    write_image("o.png", pixels.astype(np.float32) / 65535, read_text("o.png"), alpha, 16)
+    write_image("o.png", pixels.astype(np.float32) / 65535, read_metadata("o.png"), alpha, 16)
     assert main(["verify", "o.png"]) == 1
     assert "changed since it was made" in capsys.readouterr().out
 

@@ -18,8 +18,8 @@ from PIL import ImageCms
 
 from stylejax.errors import InputError
 from stylejax.images import io as images
-from stylejax.images.io import FORMATS, check_output, read_image, write_image
-from stylejax.images.resize import fit, resize
+from stylejax.images.io import FORMATS, check_writable_image, read_image, write_image
+from stylejax.images.resize import fit_longest_side, resize
 
 PNG = b"\x89PNG\r\n\x1a\n"
 LEVEL = 1 / 255
@@ -85,7 +85,7 @@ def assert_close(array: np.ndarray, expected: np.ndarray, levels_off: float) -> 
     np.testing.assert_allclose(array, expected, rtol=0, atol=levels_off * LEVEL + 1e-6)
 
 
-# What must simply work
+# Images that must work
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "PPM"])
@@ -219,7 +219,7 @@ UPRIGHT = {
     7: lambda x: np.rot90(x.transpose(1, 0, 2), 2),
     8: np.rot90,
 }
-"""What the EXIF orientation says about the stored pixels, by its definition."""
+"""The stored pixels of each EXIF orientation, by its definition."""
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -332,7 +332,7 @@ def test_one_pixel_is_a_picture(put):
     assert read_image(put(encoded(Pillow.new("RGB", (1, 1))))).shape == (1, 1, 3)
 
 
-# What is refused
+# Refusals
 
 
 def refusal(path: str | Path) -> str:
@@ -363,7 +363,7 @@ def test_an_empty_file_is_refused(put):
 
 
 def test_text_is_refused(put):
-    assert "is not a picture" in refusal(put(b"This is not a picture."))
+    assert "is not an image file" in refusal(put(b"This is not a picture."))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
@@ -371,7 +371,7 @@ def test_text_is_refused(put):
 def test_a_truncated_file_is_refused(put, kind: str, share: float):
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
     data = encoded(Pillow.fromarray(noise), kind)
-    assert "damaged" in (message := refusal(put(data[: int(share * len(data))]))) or "not a picture" in message
+    assert "damaged" in (message := refusal(put(data[: int(share * len(data))]))) or "not an image file" in message
 
 
 def test_a_png_with_a_wrong_checksum_is_refused(put):
@@ -544,7 +544,7 @@ def test_a_name_as_long_as_names_can_be(tmp_path: Path):
     assert os.listdir(tmp_path) == [name]
 
 
-def test_what_a_format_can_not_hold_is_refused(tmp_path: Path):
+def test_what_a_format_cannot_hold_is_refused(tmp_path: Path):
     with pytest.raises(InputError, match="cannot write .*a.webp"):
         write_image(tmp_path / "a.webp", np.zeros((1, 17000, 3), np.float32))
     assert not os.listdir(tmp_path)
@@ -565,19 +565,19 @@ def test_what_a_format_can_not_hold_is_refused(tmp_path: Path):
         ("x" * 300 + "/a.png", "does not exist"),
     ],
 )
-def test_an_output_that_can_not_be_is_refused(tmp_path: Path, name: str, reason: str):
+def test_an_output_that_cannot_be_is_refused(tmp_path: Path, name: str, reason: str):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=f"^cannot write .*{reason}") as caught:
-        check_output(tmp_path / name)
+        check_writable_image(tmp_path / name)
     assert "\n" not in str(caught.value)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]
 
 
 def test_the_check_leaves_an_old_file_as_it_is(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(b"old")
-    check_output(tmp_path / "a.png")
-    check_output(tmp_path / "b.png")
+    check_writable_image(tmp_path / "a.png")
+    check_writable_image(tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.png"]
 
@@ -637,11 +637,11 @@ def test_values_beyond_the_range_are_kept():
     ],
 )
 def test_the_aspect_ratio_is_kept(shape: tuple[int, ...], longest: int, expected: tuple[int, int]):
-    assert fit(shape, longest) == expected
+    assert fit_longest_side(shape, longest) == expected
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 5000))
 def test_the_longest_side_is_exact_and_the_other_within_a_half(height: int, width: int, longest: int):
-    h, w = fit((height, width), longest)
+    h, w = fit_longest_side((height, width), longest)
     assert max(h, w) == longest and min(h, w) >= 1
     assert abs(min(h, w) - max(1, longest * min(height, width) / max(height, width))) <= 0.5

@@ -22,16 +22,16 @@ from stylejax.losses.objective import objective
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.adam import adam
 from stylejax.optimizers.base import Info, Minimizer
-from stylejax.optimizers.batched import minimize_lanes
+from stylejax.optimizers.batched import minimize_batch
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize
-from stylejax.parameterization import encode
+from stylejax.parameterization import to_params
 
 WEIGHTS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
 def mesh(devices: int = 4) -> Mesh:
-    return jax.make_mesh((devices,), ("lanes",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
+    return jax.make_mesh((devices,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices])
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ def problems_at(vgg: VGG, photo: np.ndarray, artwork: np.ndarray, config: Transf
     for weight in WEIGHTS:
         config = dataclasses.replace(config, style_weight=weight, size=32)
         targets = targets_at(photo, [artwork], vgg, config, 32)
-        start = encode(jnp.asarray(photo[:27, :32]), "pyramid")
+        start = to_params(jnp.asarray(photo[:27, :32]), "pyramid")
         found.append((start, (targets, weights_of(config, targets))))
     return found
 
 
 def in_lanes(problems: list[tuple[Any, tuple]], vgg: VGG, minimizer: Minimizer, steps: int, **options: Any) -> list:
     starts, args = zip(*problems, strict=True)
-    return minimize_lanes(objective, minimizer, starts, vgg, args, steps, **options)
+    return minimize_batch(objective, minimizer, starts, vgg, args, steps, **options)
 
 
 def alone(problem: tuple[Any, tuple], vgg: VGG, minimizer: Minimizer, steps: int) -> Any:
@@ -95,8 +95,11 @@ def test_lanes_of_one_program_are_the_single_runs(problems: list, narrow_vgg: VG
 
 
 def test_a_batch_is_the_single_runs_but_for_rounding(shallow: list, narrow_vgg: VGG, monkeypatch: pytest.MonkeyPatch):
-    """As on an accelerator. XLA sums a batch in another order, and L-BFGS makes a hundred times as much of it every ten steps:
-    10⁻⁶ of the loss after 5 steps, 10⁻⁵ after 10, and a per cent after 50."""
+    """Batch as on an accelerator.
+
+    XLA sums a batch in another order, and L-BFGS amplifies the difference a hundredfold every ten steps: 10⁻⁶ of the loss
+    after 5 steps, 10⁻⁵ after 10, and a per cent after 50.
+    """
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     singles = [alone(problem, narrow_vgg, lbfgs(10), 5) for problem in shallow]
     assert_near(in_lanes(shallow, narrow_vgg, lbfgs(10), 5), singles)
@@ -111,7 +114,7 @@ def test_lanes_of_adam_are_the_single_runs(shallow: list, narrow_vgg: VGG):
 def test_on_several_devices_lanes_need_not_divide(width: int | None, shallow: list, narrow_vgg: VGG):
     """Two to a device, and one: five lanes or three on four devices."""
     some = shallow if width else shallow[:3]
-    spread = in_lanes(some, narrow_vgg, lbfgs(10), 10, mesh=mesh(), width=width)
+    spread = in_lanes(some, narrow_vgg, lbfgs(10), 10, mesh=mesh(), batch_size=width)
     assert_near(spread, [alone(problem, narrow_vgg, lbfgs(10), 10) for problem in some])
 
 
@@ -127,7 +130,7 @@ CENTERS = [np.float32([1, 2]), np.float32([0, 0]), np.float32([-3, 5])]
 def descend(centers: list, steps: int = 30, **options: Any) -> list:
     starts = [np.zeros(2, np.float32)] * len(centers)
     args = [(c,) for c in centers]
-    return minimize_lanes(quadratic, lbfgs(5), starts, np.float32([2, 3]), args, steps, **options)
+    return minimize_batch(quadratic, lbfgs(5), starts, np.float32([2, 3]), args, steps, **options)
 
 
 def test_each_lane_finds_its_own_minimum_and_one_that_is_there_stays():
@@ -152,7 +155,7 @@ def test_a_callback_sees_the_lanes_that_were_asked_for_and_ends_them():
         seen.append(infos)
         return len(seen) == 4
 
-    found = descend(CENTERS, callback=callback, width=8, mesh=mesh())
+    found = descend(CENTERS, callback=callback, batch_size=8, mesh=mesh())
     assert [len(infos) for infos in seen] == [3, 3, 3, 3]
     assert [lane.evaluations for lane in found] == [4, 4, 4]
     assert seen[0][0].value == pytest.approx(2 * 1 + 3 * 4)
@@ -163,7 +166,7 @@ def test_chunks_of_steps_are_the_same_steps(devices: int | None, monkeypatch: py
     """As on an accelerator, where steps are scanned."""
     options = {"mesh": mesh(devices)} if devices else {}
     by_one = descend(CENTERS, 7, **options)
-    monkeypatch.setattr("stylejax.optimizers.batched.chunk_length", lambda: 3)
+    monkeypatch.setattr("stylejax.optimizers.batched.steps_per_dispatch", lambda: 3)
     for a, b in zip(descend(CENTERS, 7, **options), by_one, strict=True):
         np.testing.assert_allclose(a.params, b.params, atol=1e-6)
         assert a.evaluations == b.evaluations == 7

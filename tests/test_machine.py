@@ -1,4 +1,4 @@
-"""What decides the last digits: said without paths, and fixed before it is too late."""
+"""The environment of a run, which decides the last digits: recorded without paths, set before JAX starts."""
 
 import os
 import subprocess
@@ -52,15 +52,15 @@ def test_the_precision_is_that_in_force():
     ],
 )
 def test_no_flag_tells_a_path(flags: str, told: str):
-    assert machine.without_paths(flags) == told
+    assert machine.redact_paths(flags) == told
 
 
 def test_differences_are_named():
     then, now = machine.environment(), machine.environment()
-    assert machine.differences(then, now) == []
+    assert machine.environment_diff(then, now) == []
     then["versions"] = then["versions"] | {"jax": "0.9.9", "libtpu": "1"}
     then["device"] = then["device"] | {"kind": "NVIDIA H100"}
-    assert machine.differences(then, now) == [
+    assert machine.environment_diff(then, now) == [
         f"jax 0.9.9 → {jax.__version__}",
         "libtpu 1 → none",
         f"device kind NVIDIA H100 → {now['device']['kind']}",
@@ -89,12 +89,12 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 STARTED = """
 import os, jax
 from stylejax.errors import InputError
-from stylejax.cli.runtime import deterministic
+from stylejax.cli.runtime import enable_determinism
 from stylejax.runs.environment import environment
-deterministic()
-deterministic()
+enable_determinism()
+enable_determinism()
 print(jax.numpy.ones(3).sum(), os.environ["XLA_FLAGS"], environment()["xla_flags"])
-deterministic()
+enable_determinism()
 """
 
 
@@ -115,17 +115,17 @@ def test_it_refuses_when_it_is_too_late(monkeypatch: pytest.MonkeyPatch):
     jax.devices()
     monkeypatch.setenv("XLA_FLAGS", "")
     with pytest.raises(
-        InputError, match="too late, for jax has started; set XLA_FLAGS=--xla_gpu_deterministic_ops=true"
+        InputError, match="must be set before jax starts; set XLA_FLAGS=--xla_gpu_deterministic_ops=true"
     ):
-        runtime.deterministic()
+        runtime.enable_determinism()
     assert os.environ["XLA_FLAGS"] == ""
-    monkeypatch.setenv("XLA_FLAGS", runtime.DETERMINISTIC)
-    runtime.deterministic()
+    monkeypatch.setenv("XLA_FLAGS", runtime.DETERMINISTIC_FLAGS)
+    runtime.enable_determinism()
 
 
 def test_it_refuses_where_the_flags_are_in_a_file():
-    done = python("from stylejax.cli.runtime import deterministic; deterministic()", XLA_FLAGS="flags.txt")
-    assert "InputError: --deterministic cannot be added, for XLA_FLAGS names a file; write --xla_gpu" in done.stderr
+    done = python("from stylejax.cli.runtime import enable_determinism; enable_determinism()", XLA_FLAGS="flags.txt")
+    assert "InputError: --deterministic cannot edit the file in XLA_FLAGS; write --xla_gpu" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -133,19 +133,19 @@ def test_it_refuses_where_the_flags_are_in_a_file():
 )
 def test_huge_pages_are_asked_for_once_where_that_helps(says, own, asks, tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(runtime, "HUGE_PAGES", tmp_path / "enabled")
-    runtime.HUGE_PAGES.write_text(f"always {says} never")
+    monkeypatch.setattr(runtime, "HUGE_PAGES_FILE", tmp_path / "enabled")
+    runtime.HUGE_PAGES_FILE.write_text(f"always {says} never")
     monkeypatch.setattr(os, "execve", lambda program, words, names: started.append((words, names["GLIBC_TUNABLES"])))
     monkeypatch.setenv("GLIBC_TUNABLES", own) if own else monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    runtime.ask_for_huge_pages()
+    runtime.enable_huge_pages()
     assert started == [(sys.orig_argv, "glibc.malloc.hugetlb=1")] * asks
 
 
 def test_without_linux_no_huge_pages_are_asked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    monkeypatch.setattr(runtime, "HUGE_PAGES", tmp_path / "nowhere")
+    monkeypatch.setattr(runtime, "HUGE_PAGES_FILE", tmp_path / "nowhere")
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
-    runtime.ask_for_huge_pages()
+    runtime.enable_huge_pages()
 
 
 def test_jax_has_the_private_name_that_is_used():

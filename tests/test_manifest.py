@@ -1,4 +1,4 @@
-"""The manifest: what it says is so, it tells no folder, it comes back whole, and it believes nobody. And the noise."""
+"""The manifest: it is true, names no folder, is read back whole, and is validated field by field."""
 
 import dataclasses
 import hashlib
@@ -20,12 +20,12 @@ from PIL import Image as Pillow
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images.io import write_image
-from stylejax.losses.objective import Terms
-from stylejax.models.architecture import Parameters
-from stylejax.models.weights_file import parameters_hash
+from stylejax.losses.objective import LossTerms
+from stylejax.models.architecture import VGGWeights
+from stylejax.models.weights_file import weights_hash
 from stylejax.runs import manifest as manifests
 from stylejax.runs.manifest import Manifest, decode, encode
-from stylejax.runs.provenance import File, Network, file_of, plain_name, recipe
+from stylejax.runs.provenance import FileRef, WeightsRef, file_ref, make_provenance, public_name
 from stylejax.runs.schema import parse
 from stylejax.synthesis.initialization import noise
 from stylejax.synthesis.transfer import Result
@@ -37,7 +37,7 @@ CONFIG = TransferConfig(size=32, steps=3, scales="1", style_weight=12.5, content
 def result() -> Result:
     """As a transfer gives it; its values overshoot [0, 1] and are not in the middle of their levels."""
     image = np.random.default_rng(1).uniform(-0.1, 1.1, (32, 24, 3)).astype(np.float32)
-    terms = Terms({"conv2_1": 0.25, "conv3_1": np.float32(0.1)}, {"conv1_1": 1e-9}, 0.0)
+    terms = LossTerms({"conv2_1": 0.25, "conv3_1": np.float32(0.1)}, {"conv1_1": 1e-9}, 0.0)
     return Result(image, 0.1 + 0.2, terms, 3, 4, False)
 
 
@@ -51,53 +51,53 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path, result: Result, narrow_parameters: Parameters) -> Manifest:
+def made(folder: Path, result: Result, narrow_parameters: VGGWeights) -> Manifest:
     """A manifest with everything in it: two styles, a first image, masks, a weights file."""
-    masks = {"content_masks": (str(folder / "m.png"), str(folder / "t.jpg")), "keep_mask": str(folder / "m.png")}
+    masks = {"content_masks": (str(folder / "m.png"), str(folder / "t.jpg")), "preserve_mask": str(folder / "m.png")}
     config = dataclasses.replace(CONFIG, init=str(folder / "first.png"), weights=str(folder / "net.h5"), **masks)
     styles = (folder / "s.png", folder / "t.jpg")
-    made_of = recipe(folder / "c.png", styles, config, narrow_parameters)
+    made_of = make_provenance(folder / "c.png", styles, config, narrow_parameters)
     return Manifest(made_of, manifests.outcome(result, 1.23456))
 
 
-# What it says
+# Contents
 
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_inputs_are_named_with_their_hashes(made: Manifest, narrow_parameters: Parameters):
-    made_of = made.recipe
-    assert made_of.content == File("c.png", sha256(b"c.png"))
-    assert made_of.styles == (File("s.png", sha256(b"s.png")), File("t.jpg", sha256(b"t.jpg")))
-    first, mask, other = (File(name, sha256(name.encode())) for name in ("first.png", "m.png", "t.jpg"))
-    pictures = {"init": (first,), "content_masks": (mask, other), "style_masks": (), "keep_mask": (mask,)}
+def test_inputs_are_named_with_their_hashes(made: Manifest, narrow_parameters: VGGWeights):
+    made_of = made.provenance
+    assert made_of.content == FileRef("c.png", sha256(b"c.png"))
+    assert made_of.styles == (FileRef("s.png", sha256(b"s.png")), FileRef("t.jpg", sha256(b"t.jpg")))
+    first, mask, other = (FileRef(name, sha256(name.encode())) for name in ("first.png", "m.png", "t.jpg"))
+    pictures = {"init": (first,), "content_masks": (mask, other), "style_masks": (), "preserve_mask": (mask,)}
     assert made_of.files == pictures
-    expected = Network("vgg19", narrow_parameters.source, parameters_hash(narrow_parameters), "net.h5")
+    expected = WeightsRef("vgg19", narrow_parameters.source, weights_hash(narrow_parameters), "net.h5")
     assert made_of.weights == expected
-    named = {"init": "first.png", "content_masks": ("m.png", "t.jpg"), "keep_mask": "m.png"}
+    named = {"init": "first.png", "content_masks": ("m.png", "t.jpg"), "preserve_mask": "m.png"}
     assert made_of.config == dataclasses.replace(CONFIG, weights="net.h5", **named)
 
 
-def test_words_are_no_files(folder: Path, narrow_parameters: Parameters):
+def test_words_are_no_files(folder: Path, narrow_parameters: VGGWeights):
     config = dataclasses.replace(CONFIG, init="noise", weights="vgg19")
-    made_of = recipe(folder / "c.png", (), config, narrow_parameters)
+    made_of = make_provenance(folder / "c.png", (), config, narrow_parameters)
     assert (made_of.weights.file, made_of.config, made_of.styles) == (None, config, ())
     assert not any(made_of.files.values())
 
 
-def test_a_file_that_is_called_like_a_word_is_a_file(tmp_path: Path, narrow_parameters: Parameters):
+def test_a_file_that_is_called_like_a_word_is_a_file(tmp_path: Path, narrow_parameters: VGGWeights):
     (tmp_path / "noise").write_bytes(b"x")
     config = dataclasses.replace(CONFIG, init=str(tmp_path / "noise"))
-    made_of = recipe(tmp_path / "noise", (), config, narrow_parameters)
-    assert made_of.files["init"] == (File("noise", sha256(b"x")),) and made_of.config.init == "noise"
+    made_of = make_provenance(tmp_path / "noise", (), config, narrow_parameters)
+    assert made_of.files["init"] == (FileRef("noise", sha256(b"x")),) and made_of.config.init == "noise"
 
 
 def test_the_outcome_is_that_of_the_result(made: Manifest, result: Result):
     outcome = made.outcome
     assert (outcome.width, outcome.height, outcome.seconds) == (24, 32, 1.235)
-    assert (outcome.steps, outcome.evaluations, outcome.stopped) == (3, 4, False)
+    assert (outcome.steps, outcome.evaluations, outcome.interrupted) == (3, 4, False)
     assert outcome.loss == result.loss
     content = {"conv2_1": 0.25, "conv3_1": float(np.float32(0.1))}
     assert outcome.losses == {"content": content, "style": {"conv1_1": 1e-9}, "tv": 0.0}
@@ -120,11 +120,11 @@ def test_a_loss_that_is_not_finite_is_null(made: Manifest, result: Result):
 
 def test_a_pipe_has_no_hash(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
-    assert file_of(tmp_path / "pipe.png") == File("pipe.png", None)
+    assert file_ref(tmp_path / "pipe.png") == FileRef("pipe.png", None)
 
 
 def test_no_path_of_the_machine_is_told(
-    tmp_path: Path, result: Result, narrow_parameters: Parameters, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, result: Result, narrow_parameters: VGGWeights, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("XLA_FLAGS", f"--xla_dump_to={tmp_path} --xla_gpu_cuda_data_dir={Path.home()} {Path.cwd()}")
     monkeypatch.chdir(tmp_path)
@@ -133,7 +133,7 @@ def test_no_path_of_the_machine_is_told(
         (tmp_path / name).write_bytes(b"x")
     parameters = narrow_parameters._replace(source=f"converted from {tmp_path}/w.h5 by hand")
     config = dataclasses.replace(CONFIG, init="deep/../deep/i.png", weights=str(tmp_path / "w.h5"))
-    made_of = recipe(tmp_path / "deep/../c.png", [Path("./c.png")], config, parameters)
+    made_of = make_provenance(tmp_path / "deep/../c.png", [Path("./c.png")], config, parameters)
     text = encode(Manifest(made_of, manifests.outcome(result, 1.0)), indent=1)
     for path in (tmp_path, Path.home(), Path.cwd(), Path("/tmp"), Path(manifests.__file__).parent.parent):
         assert len(str(path)) > 1 and str(path) not in text
@@ -150,7 +150,7 @@ def test_what_is_encoded_is_decoded(made: Manifest):
 
 
 def test_the_text_for_the_picture_lacks_the_seconds_alone(made: Manifest):
-    assert decode(manifests.embedded(made), "a.png") == replace(made, outcome=replace(made.outcome, seconds=None))
+    assert decode(manifests.embedded_json(made), "a.png") == replace(made, outcome=replace(made.outcome, seconds=None))
 
 
 ANY_NAME = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=80)
@@ -159,9 +159,9 @@ ANY_NAME = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size
 @given(name=ANY_NAME, text=st.text(max_size=200))
 @settings(max_examples=100, deadline=None)
 def test_any_file_can_be_named(made: Manifest, name: str, text: str):
-    plain = plain_name(Path("folder") / name)
-    other = replace(made.recipe, content=File(plain, None), config=dataclasses.replace(CONFIG, init=text))
-    named = replace(made, recipe=other)
+    plain = public_name(Path("folder") / name)
+    other = replace(made.provenance, content=FileRef(plain, None), config=dataclasses.replace(CONFIG, init=text))
+    named = replace(made, provenance=other)
     assert decode(encode(named), "a.png") == named
     if not re.search(r"\\|^[A-Za-z]:|^\.*$", name):
         assert plain == name
@@ -191,16 +191,16 @@ VALUES = {
 def test_any_config_comes_back(made: Manifest, values: dict[str, Any]):
     config = TransferConfig(**values)
     other = replace(
-        made.recipe,
+        made.provenance,
         config=config,
-        files=dict.fromkeys(made.recipe.files, ()),
-        weights=replace(made.recipe.weights, file=None),
+        files=dict.fromkeys(made.provenance.files, ()),
+        weights=replace(made.provenance.weights, file=None),
     )
-    assert decode(encode(replace(made, recipe=other)), "a.png").recipe.config == config
+    assert decode(encode(replace(made, provenance=other)), "a.png").provenance.config == config
 
 
 def test_every_field_of_the_config_has_a_check(made: Manifest):
-    assert set(json.loads(encode(made))["recipe"]["config"]) == set(TransferConfig.__dataclass_fields__)
+    assert set(json.loads(encode(made))["provenance"]["config"]) == set(TransferConfig.__dataclass_fields__)
 
 
 # Manifests from anywhere
@@ -241,66 +241,86 @@ NO_NAMES = ["../c.png", "/etc/passwd", "a/b", "a/", "..", ".", "", "a\\b", "C:c.
 @pytest.mark.parametrize("name", NO_NAMES)
 @pytest.mark.parametrize("way", ["content.name", "styles.1.name", "files.init.0.name", "weights.file"])
 def test_a_name_that_leads_elsewhere_is_refused(made: Manifest, way: str, name: str):
-    assert "name: Expected `str`" in refusal(with_value(made, f"recipe.{way}", name)).replace("file:", "name:")
+    assert "name: Expected `str`" in refusal(with_value(made, f"provenance.{way}", name)).replace("file:", "name:")
 
 
 @pytest.mark.parametrize(
     ("way", "value", "reason"),
     [
-        ("format", "stylejax-manifest 2", "it does not say that its format is 'stylejax-manifest 1'"),
-        ("recipe", [], "recipe: Expected `object`, got `array`"),
-        ("recipe.config", None, "recipe.config: Expected `object`, got `null`"),
-        ("recipe.config.size", "512", "recipe.config.size: Expected `int`, got `str`"),
-        ("recipe.config.size", 512.0, "recipe.config.size: Expected `int`, got `float`"),
-        ("recipe.config.size", True, "recipe.config.size: Expected `int`, got `bool`"),
-        ("recipe.config.size", 0, "--size is 0; it should be a whole number from 1"),
-        ("recipe.config.steps", 10**30, "--steps is 1000000000000000000000000000000; it should be a whole number"),
-        ("recipe.config.steps", 10**10, "--steps is 10000000000; it should be a whole number from 1 to"),
-        ("recipe.config.seed", -1, "--seed is -1; it should be a whole number from 0"),
-        ("recipe.config.style_weight", "1", "recipe.config.style_weight: Expected `float`, got `str`"),
-        ("recipe.config.style_weight", True, "recipe.config.style_weight: Expected `float`, got `bool`"),
-        ("recipe.config.style_weight", 10**400, "recipe.config.style_weight: Number out of range"),
-        ("recipe.config.style_weight", -1, "--style-weight is -1.0; it should be a number of 0 or more"),
-        ("recipe.config.pooling", "mex", "recipe.config.pooling: Invalid enum value 'mex'"),
-        ("recipe.config.pooling", 1, "recipe.config.pooling: Expected `str`, got `int`"),
-        ("recipe.config.scales", "1," * 100_000, "--scales is '1,1,"),
-        ("recipe.config.style_layers", "conv1_1", "recipe.config.style_layers: Expected `array`, got `str`"),
-        ("recipe.config.style_layers", ["a"] * 101, "it should be one or more different layers"),
-        ("recipe.config.style_layers", [["a"]], "recipe.config.style_layers[0]: Expected `str`, got `array`"),
-        ("recipe.config.execute", "rm", "recipe.config has 'execute', which this version of stylejax does not know"),
-        ("recipe.out", "elsewhere.png", "recipe has 'out', which this version of stylejax does not know"),
+        ("format", "stylejax-manifest 2", "format must be 'stylejax-manifest 1'"),
+        ("provenance", [], "provenance: Expected `object`, got `array`"),
+        ("provenance.config", None, "provenance.config: Expected `object`, got `null`"),
+        ("provenance.config.size", "512", "provenance.config.size: Expected `int`, got `str`"),
+        ("provenance.config.size", 512.0, "provenance.config.size: Expected `int`, got `float`"),
+        ("provenance.config.size", True, "provenance.config.size: Expected `int`, got `bool`"),
+        ("provenance.config.size", 0, "--size must be a whole number from 1 to 1000000000, got 0"),
+        ("provenance.config.steps", 10**30, f"--steps must be a whole number from 1 to 1000000000, got {10**30}"),
+        ("provenance.config.steps", 10**10, "--steps must be a whole number from 1 to 1000000000, got 10000000000"),
+        ("provenance.config.seed", -1, "--seed must be a whole number from 0 to 2^63 - 1, got -1"),
+        ("provenance.config.style_weight", "1", "provenance.config.style_weight: Expected `float`, got `str`"),
+        ("provenance.config.style_weight", True, "provenance.config.style_weight: Expected `float`, got `bool`"),
+        ("provenance.config.style_weight", 10**400, "provenance.config.style_weight: Number out of range"),
+        ("provenance.config.style_weight", -1, "--style-weight must be a number of 0 or more, got -1.0"),
+        ("provenance.config.pooling", "mex", "provenance.config.pooling: Invalid enum value 'mex'"),
+        ("provenance.config.pooling", 1, "provenance.config.pooling: Expected `str`, got `int`"),
+        ("provenance.config.scales", "1," * 100_000, "such as 128,256, got '1,1,"),
+        ("provenance.config.style_layers", "conv1_1", "provenance.config.style_layers: Expected `array`, got `str`"),
+        ("provenance.config.style_layers", ["a"] * 101, "must be one or more different layers"),
+        ("provenance.config.style_layers", [["a"]], "provenance.config.style_layers[0]: Expected `str`, got `array`"),
+        (
+            "provenance.config.execute",
+            "rm",
+            "provenance.config has 'execute', which this version of stylejax does not know",
+        ),
+        ("provenance.out", "elsewhere.png", "provenance has 'out', which this version of stylejax does not know"),
         ("more", 1, "it has 'more', which this version of stylejax does not know"),
-        ("recipe.content.sha256", "0" * 63, "recipe.content.sha256: Expected `str` of another form"),
-        ("recipe.content.sha256", "0" * 64 + "\n", "recipe.content.sha256: Expected `str` of another form"),
-        ("recipe.content.sha256", 0, "recipe.content.sha256: Expected `str | null`, got `int`"),
-        ("recipe.files.init", [], "recipe.config.init is 'first.png', and recipe.files does not say which files"),
+        ("provenance.content.sha256", "0" * 63, "provenance.content.sha256: Expected `str` of another form"),
+        ("provenance.content.sha256", "0" * 64 + "\n", "provenance.content.sha256: Expected `str` of another form"),
+        ("provenance.content.sha256", 0, "provenance.content.sha256: Expected `str | null`, got `int`"),
         (
-            "recipe.files.content_masks",
+            "provenance.files.init",
             [],
-            "recipe.config.content_masks is ('m.png', 't.jpg'), and recipe.files does not",
+            "provenance.config.init is 'first.png', and provenance.files does not list it",
         ),
-        ("recipe.files.weights", [], "recipe.files has 'weights', which this version of stylejax does not know"),
-        ("recipe.weights.file", None, "recipe.config.weights is 'net.h5', and recipe.weights does not say which"),
-        ("recipe.weights.network", "vgg11", "recipe.weights.network: Invalid enum value 'vgg11'"),
-        ("recipe.weights.source", "\x1b[2J", "recipe.weights.source: Expected `str` of another form"),
         (
-            "recipe.environment.versions",
+            "provenance.files.content_masks",
+            [],
+            "provenance.config.content_masks is ('m.png', 't.jpg'), and provenance.files does not list it",
+        ),
+        (
+            "provenance.files.weights",
+            [],
+            "provenance.files has 'weights', which this version of stylejax does not know",
+        ),
+        (
+            "provenance.weights.file",
+            None,
+            "provenance.config.weights is 'net.h5', and provenance.weights.file is null",
+        ),
+        ("provenance.weights.network", "vgg11", "provenance.weights.network: Invalid enum value 'vgg11'"),
+        ("provenance.weights.source", "\x1b[2J", "provenance.weights.source: Expected `str` of another form"),
+        (
+            "provenance.environment.versions",
             {"j\nax": "1"},
-            "key in $.recipe.environment.versions: Expected `str` of another form",
+            "key in $.provenance.environment.versions: Expected `str` of another form",
         ),
-        ("recipe.environment.versions.jax", [], "recipe.environment.versions[...]: Expected `int | str`, got `array`"),
-        ("recipe.environment.xla_flags", 3, "recipe.environment.xla_flags: Expected `str`, got `int`"),
         (
-            "recipe.environment.device",
-            {str(i): 1 for i in range(101)},
-            "recipe.environment.device: Expected `object` of length <= 100",
+            "provenance.environment.versions.jax",
+            [],
+            "provenance.environment.versions[...]: Expected `int | str`, got `array`",
         ),
-        ("outcome.stopped", 0, "outcome.stopped: Expected `bool`, got `int`"),
+        ("provenance.environment.xla_flags", 3, "provenance.environment.xla_flags: Expected `str`, got `int`"),
+        (
+            "provenance.environment.device",
+            {str(i): 1 for i in range(101)},
+            "provenance.environment.device: Expected `object` of length <= 100",
+        ),
+        ("outcome.interrupted", 0, "outcome.interrupted: Expected `bool`, got `int`"),
         ("outcome.width", 0, "outcome.width: Expected `int` >= 1"),
         ("outcome.losses.style", {"a": "b"}, "outcome.losses.style[...]: Expected `float | null`, got `str`"),
     ],
 )
-def test_a_value_that_can_not_be_is_refused(made: Manifest, way: str, value: Any, reason: str):
+def test_a_value_that_cannot_be_is_refused(made: Manifest, way: str, value: Any, reason: str):
     assert reason in refusal(with_value(made, way, value))
 
 
@@ -309,15 +329,15 @@ def test_a_value_that_can_not_be_is_refused(made: Manifest, way: str, value: Any
     [
         ("", "it is not JSON (Expecting value"),
         ("{", "it is not JSON"),
-        ("[]", "it does not say that its format"),
-        ("null", "it does not say that its format"),
-        ('{"format": NaN}', "it is not JSON (NaN is no number of JSON)"),
-        ('{"format": -Infinity}', "it is not JSON (-Infinity is no number of JSON)"),
-        ('{"format": 1, "format": 2}', "it is not JSON (a name stands twice in one object)"),
+        ("[]", "format must be 'stylejax-manifest 1'"),
+        ("null", "format must be 'stylejax-manifest 1'"),
+        ('{"format": NaN}', "it is not JSON (NaN is not finite)"),
+        ('{"format": -Infinity}', "it is not JSON (-Infinity is not finite)"),
+        ('{"format": 1, "format": 2}', "it is not JSON (a name occurs twice in one object)"),
         ("[" * 200_000, "it is nested too deeply"),
         ('{"a":' * 100_000, "it is nested too deeply"),
         ("9" * 500_000, "it is not JSON (Exceeds the limit"),
-        (" " * 2**20 + "1", "it has 1,048,577 characters, more than the 1,048,576 of any run"),
+        (" " * 2**20 + "1", "it must have at most 1,048,576 characters, got 1,048,577"),
         ("\ud800", "it is not JSON"),
     ],
     ids=lambda value: repr(value[:20]),
@@ -328,12 +348,12 @@ def test_what_is_no_json_is_refused(text: str, reason: str):
 
 def test_a_name_twice_is_refused_wherever_it_stands(made: Manifest):
     text = encode(made)
-    assert "a name stands twice" in refusal(text.replace('"size": 32', '"size": 32, "size": 33'))
+    assert "a name occurs twice" in refusal(text.replace('"size": 32', '"size": 32, "size": 33'))
 
 
 def test_numbers_that_overflow_are_not_finite(made: Manifest):
     text = encode(made).replace('"style_weight": 12.5', '"style_weight": 1e999')
-    assert "it is not JSON (1e999 is too large)" in refusal(text)
+    assert "it is not JSON (1e999 is not finite)" in refusal(text)
 
 
 def test_whatever_is_missing_is_missed(made: Manifest):
@@ -350,7 +370,7 @@ def test_whatever_is_missing_is_missed(made: Manifest):
         "content_masks",
     )
     for way in leaves(tree):
-        # What is named freely may be there or not; what an older version did not know has its default.
+        # Freely named keys may be missing; a field that an older version did not know has its default.
         named = len(way) > 2 and (way[-2] in free and way[1] != "content" or way[1] == "config")
         if way and not named and way[1:2] not in [("styles",), ("files",)]:
             line = refusal(json.dumps(changed(tree, way, lambda inner, key: inner.pop(key))))
@@ -362,10 +382,10 @@ def test_a_field_that_an_older_version_did_not_know_has_its_default(made: Manife
     for field in dataclasses.fields(TransferConfig):
         # Which files there are must fit the rest.
         if field.name not in ("init", "weights"):
-            older = changed(tree, ("recipe", "config", field.name), lambda inner, key: inner.pop(key))
-            expected = dataclasses.replace(made.recipe.config, **{field.name: field.default})
-            if expected.content_masks == made.recipe.config.content_masks:
-                assert decode(json.dumps(older), "a.png").recipe.config == expected
+            older = changed(tree, ("provenance", "config", field.name), lambda inner, key: inner.pop(key))
+            expected = dataclasses.replace(made.provenance.config, **{field.name: field.default})
+            if expected.content_masks == made.provenance.config.content_masks:
+                assert decode(json.dumps(older), "a.png").provenance.config == expected
 
 
 STRANGE = [None, True, 0, -1, 1.5, 2**70, "", "x", "/etc/passwd", "../x", "\ud800", "\x1b[0m", [], {}, [[]], {"a": {}}]
@@ -411,27 +431,29 @@ def test_parse_gives_plain_values():
 
 def test_the_file_beside_the_picture(tmp_path: Path, made: Manifest):
     out = tmp_path / "a.b.png"
-    manifests.check_beside(out)
-    manifests.write_beside(out, made)
+    manifests.check_sidecar(out)
+    manifests.write_sidecar(out, made)
     assert os.listdir(tmp_path) == ["a.b.json"]
     assert decode((tmp_path / "a.b.json").read_text("utf-8"), "a") == made
-    manifests.check_beside(out)
-    manifests.write_beside(out, replace(made, outcome=replace(made.outcome, steps=9)))
+    manifests.check_sidecar(out)
+    manifests.write_sidecar(out, replace(made, outcome=replace(made.outcome, steps=9)))
     assert json.loads((tmp_path / "a.b.json").read_text("utf-8"))["outcome"]["steps"] == 9
 
 
 @pytest.mark.parametrize("content", ["{}", "precious", '{"format": "stylejax-vgg 1"}', "[" * 9999, "\xff\xfe", ""])
 def test_another_file_of_that_name_is_not_replaced(tmp_path: Path, content: str):
     (tmp_path / "a.json").write_text(content, "latin-1")
-    with pytest.raises(InputError, match=r"cannot write .*a.json: something else has that name; move it, or give"):
-        manifests.check_beside(tmp_path / "a.png")
+    with pytest.raises(
+        InputError, match=r"cannot write .*a.json: something else has that name; move it or rename the image"
+    ):
+        manifests.check_sidecar(tmp_path / "a.png")
     (tmp_path / "b.json").mkdir()
     with pytest.raises(InputError, match="something else has that name"):
-        manifests.check_beside(tmp_path / "b.png")
+        manifests.check_sidecar(tmp_path / "b.png")
 
 
 def test_of_two_manifests_the_one_in_the_picture_is_read(tmp_path: Path, made: Manifest):
-    from stylejax.images.metadata import save_options
+    from stylejax.images.metadata import metadata_save_kwargs
 
     other = replace(made, outcome=replace(made.outcome, steps=99))
     image, path = Pillow.new("RGB", (9, 9)), tmp_path / "a.png"
@@ -440,13 +462,16 @@ def test_of_two_manifests_the_one_in_the_picture_is_read(tmp_path: Path, made: M
         InputError, match=r"a.png has no manifest, and there is no a.json beside it: it was not made by"
     ):
         manifests.read(path)
-    manifests.write_beside(path, other)
+    manifests.write_sidecar(path, other)
     assert manifests.read(path) == other
-    image.save(path, **save_options("PNG", encode(made)))
+    image.save(path, **metadata_save_kwargs("PNG", encode(made)))
     assert manifests.read(path) == made
     (tmp_path / "a.json").write_bytes(b"\xff" * 2**21)
     image.save(path)
-    with pytest.raises(InputError, match=r"the manifest of .*a.json cannot be used: it has 1,048,577 characters"):
+    with pytest.raises(
+        InputError,
+        match=r"the manifest of .*a.json cannot be used: it must have at most 1,048,576 characters, got 1,048,577",
+    ):
         manifests.read(path)
 
 

@@ -1,4 +1,4 @@
-"""What a run is predicted to take, against what its compiled program says; and what is refused for it."""
+"""Predicted memory against that of the compiled program, and refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from conftest import shapes
 
 from stylejax.errors import InputError
 from stylejax.losses.objective import objective
-from stylejax.models.architecture import random_parameters
+from stylejax.models.architecture import random_weights
 from stylejax.models.vgg import VGG, build_vgg
 from stylejax.optimizers.batched import _advance as advance_lanes
 from stylejax.optimizers.lbfgs import lbfgs
-from stylejax.optimizers.minimize import advance as advance_one
-from stylejax.parameterization import encode
+from stylejax.optimizers.minimize import run_chunk as advance_one
+from stylejax.parameterization import to_params
 from stylejax.partitioning import memory
-from stylejax.partitioning.memory import available_bytes, check_memory, lanes_that_fit, predicted_bytes
+from stylejax.partitioning.memory import available_bytes, check_memory, max_batch_size, predicted_bytes
 
 CONTENT, STYLE = ("conv4_2",), ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 GIB = 2**30
@@ -25,8 +25,8 @@ GIB = 2**30
 
 @pytest.fixture(scope="module")
 def full_vgg() -> VGG:
-    """Of the true width: the prediction is about that."""
-    return build_vgg(random_parameters("vgg19"), winograd=False)
+    """VGG-19 in its true width, which the prediction is about."""
+    return build_vgg(random_weights("vgg19"), winograd=False)
 
 
 def compiled_bytes(lowered: jax.stages.Lowered) -> int:
@@ -47,7 +47,7 @@ def test_an_evaluation_takes_what_is_predicted(full_vgg: VGG, side: int):
 
 @pytest.mark.slow
 def test_with_winograd_an_evaluation_takes_what_is_predicted():
-    vgg = build_vgg(random_parameters("vgg19"), winograd=True)
+    vgg = build_vgg(random_weights("vgg19"), winograd=True)
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 0, winograd=True)
     assert predicted == pytest.approx(used_by_an_evaluation(vgg, 256), rel=0.1)
 
@@ -69,7 +69,7 @@ def test_lanes_that_share_the_network_take_what_is_predicted(full_vgg: VGG, lane
     state = jax.eval_shape(jax.vmap(lbfgs(50).init), many[0])
     advance: Any = advance_lanes
     used = compiled_bytes(advance.lower(objective, lbfgs(50), 1, None, state, vgg, tuple(many[1])))
-    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 128, 128, 50, winograd=False, lanes=lanes)
+    predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 128, 128, 50, winograd=False, batch_size=lanes)
     assert predicted == pytest.approx(used, rel=0.2)
 
 
@@ -78,11 +78,11 @@ def test_lanes_that_share_the_network_take_what_is_predicted(full_vgg: VGG, lane
 )
 def test_as_many_lanes_as_fit_in_batches_of_like_size(available: int, count: int, lanes: int):
     """A lane takes 12 bytes beside 8 that all share, and a fifth is left free: 6 fit into 100."""
-    assert lanes_that_fit(lambda n: 8 + 12 * n, available, count) == lanes
+    assert max_batch_size(lambda n: 8 + 12 * n, available, count) == lanes
 
 
 def test_with_responses_computed_again_an_evaluation_takes_what_is_predicted():
-    vgg = build_vgg(random_parameters("vgg19"), winograd=False, remat=True)
+    vgg = build_vgg(random_weights("vgg19"), winograd=False, remat=True)
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 0, winograd=False, remat=True)
     assert predicted == pytest.approx(used_by_an_evaluation(vgg, 256), rel=0.2)
 
@@ -90,7 +90,7 @@ def test_with_responses_computed_again_an_evaluation_takes_what_is_predicted():
 def test_a_step_with_a_pyramid_takes_what_is_predicted(full_vgg: VGG):
     image, args = shapes(full_vgg, 256)
     minimizer = lbfgs(60)
-    state = jax.eval_shape(lambda x: minimizer.init(encode(x, "pyramid")), image)
+    state = jax.eval_shape(lambda x: minimizer.init(to_params(x, "pyramid")), image)
     advance: Any = advance_one
     used = compiled_bytes(advance.lower(objective, minimizer, 1, state, args))
     predicted = predicted_bytes("vgg19", (*CONTENT, *STYLE), 256, 256, 60, winograd=False, pyramid=True)
@@ -103,7 +103,7 @@ def test_devices_lanes_and_tiles_take_their_share():
 
     network = predicted_bytes("vgg19", STYLE, 0, 0, 10, winograd=False)
     assert needed(shards=4) - network == pytest.approx((needed() - network) / 4, rel=1e-6)
-    assert needed(lanes=3) - network == pytest.approx((needed() - network) * 3, rel=1e-6)
+    assert needed(batch_size=3) - network == pytest.approx((needed() - network) * 3, rel=1e-6)
     assert needed(tile=512) < needed(remat=True) < needed()
 
 

@@ -9,9 +9,9 @@ from conftest import plain_targets, weights_of
 
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.losses.objective import Terms, objective
+from stylejax.losses.objective import LossTerms, objective
 from stylejax.losses.targets import blend, content_targets, style_targets
-from stylejax.models.architecture import random_parameters
+from stylejax.models.architecture import random_weights
 from stylejax.models.vgg import build_vgg
 from stylejax.presets import preset
 
@@ -25,7 +25,7 @@ def make_targets(vgg, photo, artwork):
 
 
 def weights(style=1e3):
-    return Terms({"conv4_2": 1.0}, dict.fromkeys(STYLE, style), 0.1)
+    return LossTerms({"conv4_2": 1.0}, dict.fromkeys(STYLE, style), 0.1)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def problem(narrow_vgg, photo, artwork):
 
 
 def test_preset_paper_is_equations_1_to_7_in_value_and_gradient(generator):
-    parameters = random_parameters("vgg19", 2, (2, 3, 2, 3, 2))
+    parameters = random_weights("vgg19", 2, (2, 3, 2, 3, 2))
     image, photo, artwork = (generator.random((16, 18, 3)) for _ in range(3))
     config = preset("paper")
     alpha, beta = config.content_weight, config.style_weight
@@ -42,9 +42,9 @@ def test_preset_paper_is_equations_1_to_7_in_value_and_gradient(generator):
     with jax.enable_x64(True):
         vgg = build_vgg(parameters)
         targets = make_targets(vgg, photo, artwork)
-        found, slopes = jax.value_and_grad(lambda x: objective(x, vgg, targets, weights_of(config, targets))[0])(
-            jnp.asarray(image)
-        )
+        found, slopes = jax.jit(
+            jax.value_and_grad(lambda x: objective(x, vgg, targets, weights_of(config, targets))[0])
+        )(jnp.asarray(image))
 
     def paper(x):
         return oracle.paper_loss(x, photo, artwork, parameters, CONTENT, STYLE, alpha, beta)
@@ -126,7 +126,7 @@ def test_the_mean_of_styles_has_the_gradient_of_both(narrow_vgg, photo, artwork)
 
     def gradient(style):
         targets = plain_targets(content_targets(narrow_vgg, image, CONTENT), style)
-        return jax.grad(lambda x: objective(x, narrow_vgg, targets, weights())[0])(image)
+        return jax.jit(jax.grad(lambda x: objective(x, narrow_vgg, targets, weights())[0]))(image)
 
     both = (gradient(styles[0]) + gradient(styles[1])) / 2
     np.testing.assert_allclose(gradient(blend(styles)), both, atol=1e-4 * float(jnp.abs(both).max()))
@@ -144,9 +144,9 @@ def test_weights_for_other_layers_are_refused(problem):
 @pytest.mark.parametrize("losses", ["relative", "paper", "caffe"])
 def test_a_layer_s_own_weight_multiplies_its_term(losses, problem):
     _, _, targets = problem
-    plain = weights_of(TransferConfig(losses=losses, style_layers=STYLE), targets)
+    plain = weights_of(TransferConfig(loss_normalization=losses, style_layers=STYLE), targets)
     entries = ("conv1_1:0.5", "conv2_1:2", *STYLE[2:])
-    own = weights_of(TransferConfig(losses=losses, style_layers=entries), targets)
+    own = weights_of(TransferConfig(loss_normalization=losses, style_layers=entries), targets)
     ratios = [float(own.style[name] / plain.style[name]) for name in STYLE]
     np.testing.assert_allclose(np.asarray(ratios) / ratios[2], [0.5, 2, 1, 1, 1], rtol=1e-5)
     assert own.content == plain.content

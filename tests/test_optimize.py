@@ -7,11 +7,11 @@ import pytest
 from conftest import plain_targets
 
 import stylejax.optimizers.minimize as optimize
-from stylejax.losses.objective import Terms, objective
+from stylejax.losses.objective import LossTerms, objective
 from stylejax.losses.targets import content_targets, style_targets
 from stylejax.optimizers.adam import adam
-from stylejax.optimizers.base import STALL, step
-from stylejax.optimizers.lbfgs import FIRST, RECENT, lbfgs
+from stylejax.optimizers.base import STALL_STEPS, step
+from stylejax.optimizers.lbfgs import INITIAL_STEP_NORM, NONMONOTONE_WINDOW, lbfgs
 from stylejax.optimizers.minimize import minimize
 
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -78,17 +78,17 @@ def test_accepted_values_never_rise_above_the_recent_ones():
             accepted.append(float(info.value))
 
     minimize(rosenbrock, lbfgs(5), jnp.asarray([-3.0, 7.0]), (), 120, watch)
-    before = [2 * accepted[0]] * (RECENT - 1) + accepted
-    for i, value in enumerate(accepted[1:], RECENT):
-        assert value <= max(before[i - RECENT : i]) * (1 + 1e-5)
+    before = [2 * accepted[0]] * (NONMONOTONE_WINDOW - 1) + accepted
+    for i, value in enumerate(accepted[1:], NONMONOTONE_WINDOW):
+        assert value <= max(before[i - NONMONOTONE_WINDOW : i]) * (1 + 1e-5)
     assert min(accepted) < accepted[0] / 1000
 
 
 def test_a_step_without_memory_is_short_and_is_learned_from():
-    """From the first gradient nobody knows how far: a step of `FIRST` measures the curvature, the next one uses it."""
+    """The first gradient has no scale: a step of `INITIAL_STEP_NORM` measures the curvature, the next one uses it."""
     values = []
     minimize(bowl, lbfgs(5), jnp.zeros(1), (jnp.asarray([1000.0]),), 3, lambda info: values.append(float(info.value)))
-    distance = 3 - FIRST
+    distance = 3 - INITIAL_STEP_NORM
     np.testing.assert_allclose(values, [4500, 500 * distance**2, 0], rtol=1e-5, atol=1e-3)
 
 
@@ -113,7 +113,7 @@ def falls_off(x):
 
 
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
-def test_a_run_off_the_cliff_begins_anew_from_its_best_point(name):
+def test_a_run_off_the_cliff_restarts_from_its_best_point(name):
     infos = []
     solution = minimize(falls_off, MINIMIZERS[name], jnp.zeros(1), (), 60, infos.append)
     assert not all(info.accepted for info in infos)
@@ -123,20 +123,20 @@ def test_a_run_off_the_cliff_begins_anew_from_its_best_point(name):
 
 
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
-def test_a_run_that_stalls_begins_anew_from_its_best_point(name):
+def test_a_run_that_stalls_restarts_from_its_best_point(name):
     """A slope that promises what never comes: after so many steps the next one is taken from where it was best."""
     minimizer, start, slope = MINIMIZERS[name], jnp.asarray([3.0, 4.0]), jnp.asarray([1.0, -2.0])
     state, infos = minimizer.init(start), []
-    for _ in range(2 * STALL + 1):
+    for _ in range(2 * STALL_STEPS + 1):
         state, info = minimizer.tell(state, jnp.asarray(1.0), (), slope)
         infos.append((bool(info.restarted), minimizer.ask(state)))
     restarted, points = zip(*infos, strict=True)
-    for stalled in (STALL, 2 * STALL):
+    for stalled in (STALL_STEPS, 2 * STALL_STEPS):
         assert restarted[stalled]
         np.testing.assert_array_equal(points[stalled], start)
     if name == "adam":
         assert restarted.count(True) == 2
-        first, second = (np.linalg.norm(points[k + 1] - points[k]) for k in (0, STALL + 1))
+        first, second = (np.linalg.norm(points[k + 1] - points[k]) for k in (0, STALL_STEPS + 1))
         np.testing.assert_allclose(second, first / 2, rtol=1e-3)
 
 
@@ -162,9 +162,9 @@ def test_a_run_away_is_called_back():
 def test_a_run_that_is_resumed_ends_as_one_that_was_not(name):
     start, whole, runs = jnp.asarray([-1.2, 1.0]), [], []
     straight = minimize(rosenbrock, MINIMIZERS[name], start, (), 20, whole.append)
-    minimize(rosenbrock, MINIMIZERS[name], start, (), 8, keep=lambda run: runs.append(jax.device_get(run)))
+    minimize(rosenbrock, MINIMIZERS[name], start, (), 8, on_state=lambda run: runs.append(jax.device_get(run)))
     rest = []
-    resumed = minimize(rosenbrock, MINIMIZERS[name], start, (), 20, rest.append, resume=runs[-1])
+    resumed = minimize(rosenbrock, MINIMIZERS[name], start, (), 20, rest.append, resume_from=runs[-1])
     assert [float(i.value) for i in whole[8:]] == [float(i.value) for i in rest]
     assert resumed.evaluations == straight.evaluations
     assert resumed.value == straight.value
@@ -176,7 +176,7 @@ def test_asking_and_telling_is_a_step(name):
     minimizer = MINIMIZERS[name]
     state = other = minimizer.init(jnp.asarray([-1.2, 1.0]))
     for _ in range(12):
-        (value, aux), gradient = jax.value_and_grad(rosenbrock, has_aux=True)(minimizer.ask(state))
+        (value, aux), gradient = jax.jit(jax.value_and_grad(rosenbrock, has_aux=True))(minimizer.ask(state))
         state, info = minimizer.tell(state, value, aux, gradient)
         other, info_of_step = step(minimizer, rosenbrock, other)
         np.testing.assert_allclose(info.value, info_of_step.value, rtol=1e-6)
@@ -218,7 +218,7 @@ def test_steps_compile_once():
 def test_a_scanned_chunk_gives_the_same_steps(monkeypatch):
     scales, values = jnp.asarray([0.5, 1.0, 4.0]), {}
     for chunk in (1, 4):
-        monkeypatch.setattr(optimize, "chunk_length", lambda chunk=chunk: chunk)
+        monkeypatch.setattr(optimize, "steps_per_dispatch", lambda chunk=chunk: chunk)
         values[chunk] = []
         minimize(bowl, lbfgs(5), jnp.zeros(3), (scales,), 10, lambda info, c=chunk: values[c].append(float(info.value)))
     assert len(values[4]) == 10
@@ -228,7 +228,7 @@ def test_a_scanned_chunk_gives_the_same_steps(monkeypatch):
 def test_lanes_are_single_runs():
     minimizer, starts = lbfgs(5), jnp.asarray([[-1.2, 1.0], [2.0, 2.0], [0.0, -1.0]])
     one_step = jax.jit(jax.vmap(lambda s: step(minimizer, rosenbrock, s)))
-    states = jax.vmap(minimizer.init)(starts)
+    states = jax.jit(jax.vmap(minimizer.init))(starts)
     for _ in range(30):
         states, _ = one_step(states)
     for lane, start in enumerate(starts):
@@ -239,7 +239,11 @@ def test_lanes_are_single_runs():
 def style_problem(vgg, photo, artwork, weight):
     photo, artwork = jnp.asarray(photo), jnp.asarray(artwork)
     targets = plain_targets(content_targets(vgg, photo, ("conv4_2",)), style_targets(vgg, artwork, STYLE))
-    return vgg, targets, Terms({"conv4_2": jnp.float32(1)}, dict.fromkeys(STYLE, jnp.float32(weight)), jnp.float32(0))
+    return (
+        vgg,
+        targets,
+        LossTerms({"conv4_2": jnp.float32(1)}, dict.fromkeys(STYLE, jnp.float32(weight)), jnp.float32(0)),
+    )
 
 
 @pytest.mark.parametrize("weight", [1e3, 1e12])

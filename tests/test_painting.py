@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from stylejax.errors import InputError
-from stylejax.images.painting import paint
+from stylejax.images.painting import generate_painting
 
 STRUCTURE_RADIUS = 4
 
 
 @pytest.fixture(scope="module")
 def painting():
-    return paint(192, 150)
+    return generate_painting(192, 150)
 
 
 def test_is_an_image(painting):
@@ -22,23 +22,23 @@ def test_is_an_image(painting):
 
 
 def test_same_seed_same_painting(painting):
-    assert paint(192, 150, seed=7).tobytes() == painting.tobytes()
+    assert generate_painting(192, 150, seed=7).tobytes() == painting.tobytes()
 
 
 def test_seeds_differ(painting):
-    assert np.abs(paint(192, 150, seed=8) - painting).mean() > 0.02
+    assert np.abs(generate_painting(192, 150, seed=8) - painting).mean() > 0.02
 
 
 @pytest.mark.parametrize(("width", "height"), [(61, 97), (130, 33), (16, 16), (2, 2)])
 def test_any_size(width, height):
-    small = paint(width, height)
+    small = generate_painting(width, height)
     assert small.shape == (height, width, 3)
     assert np.isfinite(small).all()
 
 
 def test_too_small_a_canvas_is_refused():
     with pytest.raises(InputError, match="1×40"):
-        paint(1, 40)
+        generate_painting(1, 40)
 
 
 def test_strokes_are_coherent(painting):

@@ -9,11 +9,11 @@ from conftest import equations, plain_targets, shapes, weights_of
 from stylejax.config import TransferConfig
 from stylejax.losses.objective import objective
 from stylejax.losses.targets import content_targets, style_targets
-from stylejax.models.architecture import random_parameters
+from stylejax.models.architecture import random_weights
 from stylejax.models.vgg import build_vgg
 
 CONFIG = TransferConfig()
-WIDE = random_parameters("vgg19", 5, (16, 24, 32, 32, 32))
+WIDE = random_weights("vgg19", 5, (16, 24, 32, 32, 32))
 
 
 @jax.jit
@@ -21,7 +21,7 @@ def evaluation(vgg, image, photo, artwork):
     targets = plain_targets(
         content_targets(vgg, photo, CONFIG.content_layers), style_targets(vgg, artwork, CONFIG.style_layers)
     )
-    return jax.value_and_grad(objective, has_aux=True)(image, vgg, targets, weights_of(CONFIG, targets))
+    return jax.jit(jax.value_and_grad(objective, has_aux=True))(image, vgg, targets, weights_of(CONFIG, targets))
 
 
 def named(jaxpr, primitive):
@@ -81,6 +81,6 @@ def test_responses_are_float32_in_every_precision():
 
 
 def test_winograd_is_off_in_bfloat16():
-    parameters = random_parameters("vgg16", 0, (64, 64, 4, 4, 4))
+    parameters = random_weights("vgg16", 0, (64, 64, 4, 4, 4))
     assert hasattr(build_vgg(parameters, winograd=True), "conv1_2_transformed")
     assert not hasattr(build_vgg(parameters, winograd=True, precision="bf16"), "conv1_2_transformed")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from stylejax.cli.display import progress_bar, sweep_bar
-from stylejax.losses.objective import Terms
+from stylejax.losses.objective import LossTerms
 from stylejax.synthesis.schedule import Scale, step_costs
 from stylejax.synthesis.transfer import Step, transfer
 
@@ -29,7 +29,7 @@ def test_the_bar_knows_how_long_the_finer_scales_take(
         for step in range(1, last + 1):
             now[0] += 1e-5 * work[step - 1]
             done = work[:step].sum() / work.sum()
-            move(Step(step, len(work), done, size, step, 1.0, Terms({}, {}, 0.0), True, False))
+            move(Step(step, len(work), done, size, step, 1.0, LossTerms({}, {}, 0.0), True, False))
     said = capsys.readouterr().err
     assert seconds_left(said) == pytest.approx(1e-5 * work[last:].sum(), rel=0.03)
     assert f"{last}/225 128×96  loss 1  {1e5 / work[last - 1]:.2f} steps/s" in said

@@ -1,4 +1,4 @@
-"""What holds for every image: properties of the mathematics, on images that hypothesis chooses."""
+"""Properties of the mathematics that hold for every image, on images that hypothesis chooses."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylejax.losses.gatys import gram_matrix
-from stylejax.losses.objective import Terms, objective
+from stylejax.losses.objective import LossTerms, objective
 from stylejax.losses.targets import Targets, content_targets, style_targets
-from stylejax.models.architecture import random_parameters
+from stylejax.models.architecture import random_weights
 from stylejax.models.vgg import VGG, build_vgg
 
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -22,7 +22,7 @@ PROPERTIES = settings(max_examples=25, deadline=None)
 @pytest.fixture(scope="module")
 def circular() -> VGG:
     """A network that sees a picture as one that goes on for ever."""
-    return build_vgg(random_parameters("vgg19", 0, NARROW), padding="circular")
+    return build_vgg(random_weights("vgg19", 0, NARROW), padding="circular")
 
 
 def features(seed: int, h: int, w: int, c: int, scale: float) -> np.ndarray:
@@ -33,8 +33,8 @@ def images(seed: int, count: int) -> list[jax.Array]:
     return [jnp.asarray(x, jnp.float32) for x in np.random.default_rng(seed).random((count, 32, 48, 3))]
 
 
-def weights(value: float = 1.0) -> Terms:
-    return Terms({"conv4_2": jnp.float32(1)}, {name: jnp.float32(value) for name in STYLE}, jnp.float32(0))
+def weights(value: float = 1.0) -> LossTerms:
+    return LossTerms({"conv4_2": jnp.float32(1)}, {name: jnp.float32(value) for name in STYLE}, jnp.float32(0))
 
 
 def targets_of(vgg: VGG, content: jax.Array, style: jax.Array) -> Targets:
@@ -70,7 +70,7 @@ def test_losses_are_zero_at_the_target_and_nowhere_negative(narrow_vgg: VGG, see
     there, terms = jax.jit(objective)(here, narrow_vgg, targets, weights())
     away, others = jax.jit(objective)(elsewhere, narrow_vgg, targets, weights())
     assert min(jax.tree.leaves(terms)) >= 0 and min(jax.tree.leaves(others)) >= 0
-    # What two compiled programs round differently is left.
+    # Two compiled programs round differently.
     assert there <= 1e-6 * away and away > 0
 
 
@@ -88,7 +88,7 @@ def test_a_weight_may_move_between_equal_layers(narrow_vgg: VGG, seed: int, shar
             names[0]: jnp.float32(first),
             names[1]: jnp.float32(second),
         }
-        moved = Terms({"conv4_2": jnp.float32(0)}, by_entry, jnp.float32(0))
+        moved = LossTerms({"conv4_2": jnp.float32(0)}, by_entry, jnp.float32(0))
         return float(jax.jit(objective)(image, narrow_vgg, targets, moved)[0])
 
     assert total(share, 1 - share) == pytest.approx(total(1, 0), rel=1e-5)
@@ -106,7 +106,7 @@ def test_the_objective_does_not_know_the_size(circular: VGG, seed: int):
     assert large == pytest.approx(float(small), rel=1e-4)
     grams = targets_of(circular, content, style).style
     for name, loss in terms.style.items():
-        # Where image and style are nearly alike, the digits that they share are lost.
+        # An image nearly like the style loses the digits that they share.
         lost = 1e-5 * float(jnp.mean(grams[name] ** 2)) / 4
         assert float(others.style[name]) == pytest.approx(float(loss), rel=1e-4, abs=lost)
     for name, loss in terms.content.items():

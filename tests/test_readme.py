@@ -1,5 +1,6 @@
-"""What the README says is run."""
+"""The README's commands and code blocks run."""
 
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import stylejax
 from stylejax.cli.main import parse
-from stylejax.models.weights_file import save_parameters
+from stylejax.models.weights_file import save_weights
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,7 +27,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, narrow_parameters, photo, 
     monkeypatch.chdir(tmp_path)
     stylejax.write_image("photo.jpg", photo)
     stylejax.write_image("painting.jpg", artwork)
-    save_parameters("narrow.h5", narrow_parameters)
+    save_weights("narrow.h5", narrow_parameters)
     first, second, third = blocks("python")
     short = first.replace("size=512", "size=32, steps=3, weights='narrow.h5'")
     assert short != first
@@ -73,7 +74,7 @@ def test_the_paper_in_one_file_lowers_the_loss(tmp_path, monkeypatch, narrow_par
     monkeypatch.chdir(tmp_path)
     stylejax.write_image("photo.png", photo)
     stylejax.write_image("painting.png", artwork)
-    save_parameters("narrow.h5", narrow_parameters._replace(normalized=True))
+    save_weights("narrow.h5", narrow_parameters._replace(normalized=True))
     source = (ROOT / "scripts" / "paper.py").read_text(encoding="utf-8")
     assert source.count("\n") <= 60
     names: dict[str, Any] = {"__name__": "paper"}
@@ -82,3 +83,11 @@ def test_the_paper_in_one_file_lowers_the_loss(tmp_path, monkeypatch, narrow_par
     losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
     assert len(losses) == 8 and losses[-1] < losses[0] / 2
     assert stylejax.read_image("out.png").shape == (40, 48, 3)
+
+
+def test_every_public_name_is_listed_by_the_first_line_of_its_docstring():
+    lines = [
+        line for line in (ROOT / "docs" / "api.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    first = {name: (inspect.getdoc(getattr(stylejax, name)) or "").splitlines()[0] for name in dir(stylejax)}
+    assert sorted(lines) == sorted(f"| `{name}` | {line.replace('|', chr(92) + '|')} |" for name, line in first.items())

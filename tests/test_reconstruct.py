@@ -6,13 +6,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import features_of
 
 import stylejax
 from stylejax.cli.main import main
 from stylejax.errors import InputError
 from stylejax.images.io import read_image
 from stylejax.images.resize import resize
-from stylejax.models.architecture import random_parameters
+from stylejax.models.architecture import random_weights
 from stylejax.models.vgg import build_vgg
 from stylejax.synthesis.initialization import noise
 from stylejax.synthesis.reconstruct import psnr, reconstruct_content, reconstruct_style
@@ -35,7 +36,7 @@ def test_psnr_has_closed_forms():
 
 def test_the_first_layer_gives_back_the_pixels(photo):
     """Forty rectified filters are more than the 27 numbers of a pixel's surroundings."""
-    vgg = build_vgg(random_parameters("vgg16", 0, (40, 2, 2, 2, 2)))
+    vgg = build_vgg(random_weights("vgg16", 0, (40, 2, 2, 2, 2)))
     result = reconstruct_content(photo, "conv1_1", vgg=vgg, size=48, steps=150)
     assert psnr(result.image, photo) > 45
     assert list(result.terms.content) == ["conv1_1"] and not result.terms.style
@@ -63,7 +64,7 @@ def test_a_texture_can_have_another_size(narrow_vgg, artwork):
 @pytest.mark.slow
 def test_a_seamless_texture_does_not_know_where_it_begins():
     """Shifted round by the stride of the deepest layer, its losses stay the same; those of one with edges do not."""
-    parameters = random_parameters("vgg16", 0, (4, 4, 4, 4, 4))
+    parameters = random_weights("vgg16", 0, (4, 4, 4, 4, 4))
     generator = np.random.default_rng(3)
     source = resize(generator.random((12, 12, 3)).astype(np.float32), 48, 48).clip(0, 1)
     result = reconstruct_style(source, vgg=build_vgg(parameters, padding="circular"), seamless=True, size=45, steps=30)
@@ -113,8 +114,8 @@ def test_style_makes_seamless_textures(words):
         ("content missing.png --layer conv1_1", "missing.png does not exist"),
         ("content c.png", "Missing from stylejax reconstruct content: --layer"),
         ("content c.png --layer conv1_1 --init style", "--init is 'style', and no style image was given; begin with"),
-        ("style c.png --layers ,", "--style-layers is (); it should be one or more different layers"),
-        ("style c.png --style-scale 0", "--style-scale is 0.0; it should be a number above 0"),
+        ("style c.png --layers ,", "--style-layers must be one or more different layers, got ()"),
+        ("style c.png --style-scale 0", "--style-scale must be a number above 0, or one for each style, got 0.0"),
         ("style c.png --style-scale 0.2", "pixels"),
         ("texture c.png", "Available subcommands: content, style"),
     ],
@@ -131,7 +132,7 @@ def real() -> tuple[stylejax.VGG, np.ndarray]:
     pytest.importorskip("sklearn", reason="the photograph comes with scikit-learn")
     from stylejax.images.samples import photograph
 
-    return stylejax.build_vgg(stylejax.resolve("vgg19")[0]), resize(read_image(photograph()), 96, 96)
+    return stylejax.build_vgg(stylejax.load_pretrained("vgg19")[0]), resize(read_image(photograph()), 96, 96)
 
 
 @pytest.mark.slow
@@ -146,7 +147,9 @@ def style_distance(vgg: stylejax.VGG, image: np.ndarray, source: np.ndarray) -> 
     """Equation 5 with w_l = 1/5: the mean over the layers of 1/(4N²) Σ (G - A)², in float64."""
 
     def grams(x: np.ndarray) -> list[np.ndarray]:
-        responses = (np.asarray(f, np.float64).reshape(-1, f.shape[-1]) for f in vgg(jnp.asarray(x), PAPER).values())
+        responses = (
+            np.asarray(f, np.float64).reshape(-1, f.shape[-1]) for f in features_of(vgg, jnp.asarray(x), PAPER).values()
+        )
         return [flat.T @ flat / len(flat) for flat in responses]
 
     return float(np.mean([np.mean((g - a) ** 2) / 4 for g, a in zip(grams(image), grams(source), strict=True)]))
@@ -154,8 +157,8 @@ def style_distance(vgg: stylejax.VGG, image: np.ndarray, source: np.ndarray) -> 
 
 @pytest.mark.slow
 def test_a_real_texture_is_within_two_per_cent_of_noise(real):
-    """Of a painting: 0.4 % was measured. Of the photograph, whose deepest layer has 48 positions, 3 % at this size."""
+    """A painting gave 0.4 %; the photograph, whose deepest layer has 48 positions, 3 % at this size."""
     vgg, _ = real
-    source = resize(stylejax.paint(), 100, 128).clip(0, 1)
+    source = resize(stylejax.generate_painting(), 100, 128).clip(0, 1)
     result = reconstruct_style(source, vgg=vgg, size=128, steps=300)
     assert style_distance(vgg, result.image, source) < 0.02 * style_distance(vgg, noise(0, 100, 128), source)

@@ -12,10 +12,10 @@ from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.losses.objective import objective
 from stylejax.losses.targets import style_targets
-from stylejax.models.architecture import random_parameters
+from stylejax.models.architecture import random_weights
 from stylejax.models.ops import average_pool
 from stylejax.models.vgg import build_vgg
-from stylejax.synthesis.regions import Masks, guides, pool, regions
+from stylejax.synthesis.regions import Masks, average_pool_mask, layer_masks, region_masks
 from stylejax.synthesis.transfer import transfer
 
 FEW = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1", "conv3_1"), "parameterization": "pixels"}
@@ -26,7 +26,7 @@ SOFT = np.clip((np.arange(48) - 16) / 16, 0, 1) * np.ones((40, 1))
 
 def test_a_guided_gram_is_the_sum_over_its_positions(narrow_vgg, photo):
     """G_ij = Σ_k T_k² F_ki F_kj / Σ_k T_k², in plain loops over the pooled mask."""
-    parameters = random_parameters("vgg19", 0, (4, 5, 6, 7, 8))
+    parameters = random_weights("vgg19", 0, (4, 5, 6, 7, 8))
     image, style = photo[:20, :24], photo[::-1][:24, :20].copy()
     mask = np.clip(np.arange(24) / 23, 0, 1) * np.ones((20, 1))
     config = TransferConfig(size=24, scales="1", style_layers=("conv1_1", "conv2_1"), content_layers=("conv1_1",))
@@ -47,7 +47,7 @@ def test_a_guided_gram_is_the_sum_over_its_positions(narrow_vgg, photo):
 def test_a_mask_is_pooled_as_the_network_pools():
     mask = np.random.default_rng(0).random((13, 22)).astype(np.float32)
     pooled = average_pool(average_pool(jnp.asarray(mask)[..., None]))[..., 0]
-    np.testing.assert_allclose(pool(mask, 2), pooled, rtol=1e-6)
+    np.testing.assert_allclose(average_pool_mask(mask, 2), pooled, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -59,8 +59,10 @@ def test_one_mask_of_everything_is_no_mask(narrow_vgg, photo, artwork):
 
 
 def test_a_style_is_as_strong_in_a_small_region_as_in_a_large_one(narrow_vgg, photo, artwork):
-    """The gradient at a pixel well inside two regions of one style is that of the style without regions; at conv1_1, whose
-    responses see one pixel around, and with Gram matrices that are the same in both."""
+    """The gradient at a pixel well inside two regions of one style is that of the style without regions.
+
+    The layer is conv1_1, whose features reach one pixel around, and the Gram matrices are the same in both regions.
+    """
     config = TransferConfig(**(QUICK | {"style_layers": ("conv1_1",), "content_weight": 0.0}))
     image = jnp.asarray(np.tile(photo[:20, :12], (2, 4, 1)))
     uneven = (np.arange(48) < 12) * np.ones((40, 1), np.float32)
@@ -68,16 +70,16 @@ def test_a_style_is_as_strong_in_a_small_region_as_in_a_large_one(narrow_vgg, ph
     def gradient(masks: Masks, styles: list) -> np.ndarray:
         targets = targets_at(np.asarray(image), styles, vgg, config, 48, masks)
         weights = weights_of(config, targets)
-        return np.asarray(jax.grad(lambda x: objective(x, vgg, targets, weights)[0])(image))
+        return np.asarray(jax.jit(jax.grad(lambda x: objective(x, vgg, targets, weights)[0]))(image))
 
-    vgg = build_vgg(random_parameters("vgg19", 0, (4, 5, 6, 7, 8)), padding="circular")
+    vgg = build_vgg(random_weights("vgg19", 0, (4, 5, 6, 7, 8)), padding="circular")
     plain, masked = gradient(Masks(), [artwork]), gradient(Masks(content=[uneven]), [artwork, artwork])
     inside = np.s_[:, 2:10]
     np.testing.assert_allclose(masked[inside], plain[inside], rtol=0.02, atol=2e-3 * np.abs(plain).max())
 
 
 def of_styles(vgg, image, styles) -> list[list[float]]:
-    """How far the Gram matrices of the left and of the right half of a picture are from those of two styles, seen alone."""
+    """Distances of the Gram matrices of the left and right half of an image to those of two styles."""
     layers = ("conv1_1", "conv2_1")
     halves = [style_targets(vgg, jnp.asarray(half), layers) for half in (image[:, :20], image[:, 28:])]
     wanted = [style_targets(vgg, jnp.asarray(style), layers) for style in styles]
@@ -108,7 +110,7 @@ def test_parts_of_one_style_can_be_taken_apart(narrow_vgg, photo, artwork):
 def test_shares_of_a_position_never_exceed_one_and_the_rest_is_the_last_style_s():
     masks = Masks(content=[SOFT.astype(np.float32), np.ones((40, 48), np.float32) * 0.7])
     for count in (2, 3):
-        shares = list(regions(masks, count, 40, 48).values())
+        shares = list(region_masks(masks, count, 40, 48).values())
         total = sum(shares)
         assert len(shares) == count and total.max() <= 1 + 1e-6
         if count == 3:
@@ -118,22 +120,22 @@ def test_shares_of_a_position_never_exceed_one_and_the_rest_is_the_last_style_s(
 def test_complementary_masks_add_up_at_every_size_and_layer():
     masks = Masks(content=[SOFT.astype(np.float32), (1 - SOFT).astype(np.float32)])
     for size in ((40, 48), (33, 41), (90, 107)):
-        covered = [guides(mask, ("conv1_1", "conv3_1")) for mask in regions(masks, 2, *size).values()]
+        covered = [layer_masks(mask, ("conv1_1", "conv3_1")) for mask in region_masks(masks, 2, *size).values()]
         for layer in ("conv1_1", "conv3_1"):
             np.testing.assert_allclose(covered[0][layer] + covered[1][layer], 1, atol=1e-5)
 
 
 def test_what_is_kept_is_the_content_to_the_bit_and_has_no_gradient(narrow_vgg, photo, artwork):
-    masks = Masks(keep=LEFT)
+    masks = Masks(preserve=LEFT)
     result = transfer(photo, artwork, masks=masks, vgg=narrow_vgg, init="noise", **QUICK)
     np.testing.assert_array_equal(result.image[:, :24], photo[:, :24].clip(0, 1))
     assert np.abs(result.image[:, 24:] - photo[:, 24:]).mean() > 0.02
     config = TransferConfig(**QUICK)
-    targets = targets_at(photo, [artwork], narrow_vgg, config, 48, Masks(keep=SOFT.astype(np.float32)))
+    targets = targets_at(photo, [artwork], narrow_vgg, config, 48, Masks(preserve=SOFT.astype(np.float32)))
     weights, image = weights_of(config, targets), jnp.asarray(photo[::-1].copy())
-    slopes = jax.grad(lambda x: objective(x, narrow_vgg, targets, weights)[0])(image)
+    slopes = jax.jit(jax.grad(lambda x: objective(x, narrow_vgg, targets, weights)[0]))(image)
     assert (slopes[:, 32:] == 0).all() and (slopes[:, :31] != 0).any()
-    free = jax.grad(lambda x: objective(x, narrow_vgg, targets._replace(kept=None), weights)[0])
+    free = jax.grad(lambda x: objective(x, narrow_vgg, targets._replace(preserved=None), weights)[0])
     seen = (1 - SOFT[..., None]) * image + SOFT[..., None] * photo
     np.testing.assert_allclose(slopes, (1 - SOFT[..., None]) * free(jnp.asarray(seen, jnp.float32)), atol=1e-6)
 
@@ -141,11 +143,11 @@ def test_what_is_kept_is_the_content_to_the_bit_and_has_no_gradient(narrow_vgg, 
 def test_what_is_kept_has_no_part_in_the_style(narrow_vgg, photo, artwork):
     """Its pixels do not enter the Gram matrices, except where the other responses see them."""
     config = TransferConfig(**(QUICK | {"style_layers": ("conv1_1",)}))
-    targets = targets_at(photo, [artwork], narrow_vgg, config, 48, Masks(keep=LEFT.astype(np.float32)))
+    targets = targets_at(photo, [artwork], narrow_vgg, config, 48, Masks(preserve=LEFT.astype(np.float32)))
     other = photo.copy()
     other[:, :20] = 0
     terms = [
-        objective(jnp.asarray(x), narrow_vgg, targets._replace(kept=None), weights_of(config, targets))[1].style
+        objective(jnp.asarray(x), narrow_vgg, targets._replace(preserved=None), weights_of(config, targets))[1].style
         for x in (photo, other)
     ]
     np.testing.assert_allclose(terms[0]["conv1_1"], terms[1]["conv1_1"], rtol=1e-5)
@@ -181,7 +183,9 @@ def test_styles_have_their_own_scale(narrow_vgg, photo, artwork):
 
 
 def test_one_style_for_each_scale(narrow_vgg, photo, artwork):
-    config = TransferConfig(size=48, steps=8, scales="16,24,32", style_layers=("conv1_1",), style_per_scale=True)
+    config = TransferConfig(
+        size=48, steps=8, scales="16,24,32", style_layers=("conv1_1",), style_schedule="coarse-to-fine"
+    )
     styles = [artwork, 1 - artwork]
     for side, style in ((16, 0), (24, 0), (32, 1), (48, 1)):
         found = targets_at(photo, styles, narrow_vgg, config, side)
@@ -189,7 +193,7 @@ def test_one_style_for_each_scale(narrow_vgg, photo, artwork):
         np.testing.assert_array_equal(found.style["conv1_1"], alone.style["conv1_1"])
 
 
-# What cannot be
+# Refusals
 
 
 TINY = np.zeros((40, 48))
@@ -202,9 +206,9 @@ TINY[3, 5] = 1
         (Masks(content=[LEFT, LEFT]), 1, {}, "there are 2 content masks for 1 styles; give one for each, or one fewer"),
         (Masks(content=[LEFT]), 3, {}, "there are 1 content masks for 3 styles"),
         (Masks(style=[LEFT[:36, :33]]), 2, {}, "there are 1 style masks and 2 styles; give one for each style"),
-        (Masks(content=[np.ones((40, 20))]), 1, {}, "content mask 1 is 20×40 pixels, and its content 48×40: .* aspect"),
+        (Masks(content=[np.ones((40, 20))]), 1, {}, "content mask 1 is 20×40 pixels, and its content 48×40; .* aspect"),
         (Masks(style=[np.ones((40, 20))]), 1, {}, "style mask 1 is 20×40 pixels, and its style 33×36"),
-        (Masks(keep=np.ones((40, 20))), 1, {}, "the mask of what is kept is 20×40 pixels"),
+        (Masks(preserve=np.ones((40, 20))), 1, {}, "the preserve mask is 20×40 pixels"),
         (
             Masks(content=[TINY]),
             1,
@@ -212,9 +216,9 @@ TINY[3, 5] = 1
             "content mask 1 covers less than one position of layer conv2_1 .2 pixels a side",
         ),
         (Masks(content=[TINY * 0]), 1, {}, "content mask 1 covers less than one position of layer conv1_1"),
-        (Masks(content=[np.ones((40, 48))]), 2, {}, "what is left for the last style covers less than one position"),
-        (Masks(keep=np.ones((40, 48))), 1, {}, "what is not kept covers less than one position"),
-        (Masks(content=[LEFT], keep=LEFT), 1, {}, "content mask 1 covers less than one position of layer conv1_1"),
+        (Masks(content=[np.ones((40, 48))]), 2, {}, "the region left for the last style covers less than one position"),
+        (Masks(preserve=np.ones((40, 48))), 1, {}, "the region outside the preserve mask covers less than one"),
+        (Masks(content=[LEFT], preserve=LEFT), 1, {}, "content mask 1 covers less than one position of layer conv1_1"),
         (Masks(style=[np.zeros((36, 33))]), 1, {}, "style mask 1 covers less than one position of layer conv1_1"),
         (Masks(content=[LEFT * 2.0]), 1, {}, "content mask 1 has values outside"),
         (Masks(content=[np.full((40, 48), np.nan)]), 1, {}, "content mask 1 has values outside"),
@@ -222,9 +226,9 @@ TINY[3, 5] = 1
             Masks(content=[np.ones((40, 48, 3))]),
             1,
             {},
-            r"content mask 1 is an array \(40, 48, 3\) of float64; it should",
+            r"content mask 1 must be .*, got an array \(40, 48, 3\) of float64",
         ),
-        (Masks(content=[np.ones((40, 48), np.uint8)]), 1, {}, "it should be .h, w. of floats in"),
+        (Masks(content=[np.ones((40, 48), np.uint8)]), 1, {}, "must be .h, w. of floats in"),
         (Masks(), 2, {"style_weights": (1.0,)}, "--style-weights has 1 numbers for 2 styles; give one for each"),
         (
             Masks(),
@@ -232,8 +236,18 @@ TINY[3, 5] = 1
             {"style_scale": (1.0,)},
             "--style-scale has 1 numbers for 2 styles; give one for each, or one for",
         ),
-        (Masks(), 3, {"style_per_scale": True}, "--style-per-scale has 3 styles for 1 scales; give more --scales"),
-        (Masks(content=[LEFT]), 2, {"style_per_scale": True}, "--style-per-scale and --content-masks each say"),
+        (
+            Masks(),
+            3,
+            {"style_schedule": "coarse-to-fine"},
+            "--style-schedule coarse-to-fine has 3 styles for 1 scales; give more --scales",
+        ),
+        (
+            Masks(content=[LEFT]),
+            2,
+            {"style_schedule": "coarse-to-fine"},
+            "--style-schedule coarse-to-fine cannot be combined with --content-masks",
+        ),
     ],
 )
 def test_masks_that_do_not_fit_are_refused_before_the_work(masks, count, options, reason, narrow_vgg, photo, artwork):
@@ -266,19 +280,19 @@ def test_a_region_too_small_for_a_coarse_scale_waits_for_a_finer_one(narrow_vgg,
 
 def test_a_color_picture_is_no_mask(tmp_path, photo):
     stylejax.write_image(tmp_path / "p.png", photo)
-    with pytest.raises(InputError, match="p.png is in colors; a mask is a gray picture, white inside the region"):
+    with pytest.raises(InputError, match="p.png is in color; a mask must be a gray image, white inside the region"):
         stylejax.read_mask(str(tmp_path / "p.png"))
 
 
 @pytest.mark.parametrize("weights", [(-1.0, 1.0), (float("nan"), 1.0), (float("inf"),), (0.0, 0.0)])
 def test_weights_of_styles_that_mean_nothing_are_refused(weights):
-    with pytest.raises(InputError, match="--style-weights is .*; it should be numbers of 0 or more, and not all 0"):
+    with pytest.raises(InputError, match="--style-weights must be numbers of 0 or more, and not all 0, got .*"):
         TransferConfig(style_weights=weights)
 
 
 @pytest.mark.parametrize("color", ["match", "luminance", "after"])
 def test_the_content_s_colors_stay(color, narrow_vgg, photo, artwork):
-    """Of a painting in red, the picture of a photograph in blue has none."""
+    """The image of a photograph in blue has none of the red of the painting."""
     blue, red = photo * np.float32([0.2, 0.4, 1]), artwork * np.float32([1, 0.2, 0.1])
     options = {"vgg": narrow_vgg, **QUICK, "steps": 30, "content_weight": 0.0}
     plain, kept = (transfer(blue, red, color=c, **options).image.mean((0, 1)) for c in ("style", color))

@@ -9,21 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from safetensors import safe_open
+from safetensors.numpy import save
 
 import stylejax.runs.checkpoint as run_files
 from stylejax.cli.main import main
-from stylejax.errors import InputError
 from stylejax.images.io import read_image
-from stylejax.models.architecture import random_parameters
-from stylejax.models.weights_file import save_parameters
-from stylejax.optimizers.minimize import START, Run
-from stylejax.runs.checkpoint import Keeper, read_position, run_file
+from stylejax.models.architecture import random_weights
+from stylejax.models.weights_file import save_weights
+from stylejax.optimizers.minimize import START, LoopState
+from stylejax.runs.checkpoint import CheckpointWriter, checkpoint_path, read_header
 from stylejax.synthesis.transfer import Checkpoint
 
 PROGRAM = "import sys; from stylejax.cli.main import entry; sys.argv[0] = 'stylejax'; entry()"
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Pillow.fromarray(generator.integers(0, 256, shape, np.uint8)).save(folder / name)
     mask = Pillow.linear_gradient("L").resize((48, 40))
     mask.save(folder / "m.png")
-    save_parameters(folder / "narrow.h5", random_parameters("vgg19", 0, (4, 4, 4, 4, 4)))
+    save_weights(folder / "narrow.h5", random_weights("vgg19", 0, (4, 4, 4, 4, 4)))
     assert ended(process(folder, *words(folder, "whole.png")))[0] == 0
     return folder
 
@@ -85,12 +86,12 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(folder: Path, stop_afte
     code, said = ended(interrupted)
     assert code == 130, said
     assert read_image(out).shape == (40, 48, 3)
-    told = re.search(r"to go on: stylejax (resume .*)$", said, re.MULTILINE)
+    told = re.search(r"to continue: stylejax (resume .*)$", said, re.MULTILINE)
     assert told and set(options) < set(shlex.split(told[1]))
     code, said = ended(process(folder, *shlex.split(told[1])))
     assert code == 0, said
     assert out.read_bytes() == (folder / "whole.png").read_bytes()
-    assert not run_file(out).exists()
+    assert not checkpoint_path(out).exists()
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [e["step"] for e in events if e["event"] == "step"] == list(range(1, 61))
     assert [e["event"] for e in events if e["event"] != "step"] == ["start", "end", "resume", "end"]
@@ -105,15 +106,15 @@ def test_a_killed_run_loses_no_more_than_one_interval(folder: Path, seed: int):
     out, log = folder / f"killed{seed}.png", folder / f"killed{seed}.jsonl"
     moment = random.Random(seed)
     killed = process(folder, *words(folder, out.name, 60, "--checkpoint-every", "1", "--log", str(log)))
-    wait_for(killed, lambda: run_file(out).exists())
+    wait_for(killed, lambda: checkpoint_path(out).exists())
     time.sleep(moment.uniform(0, 0.5))
     killed.kill()
     ended(killed)
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines() if '"step"' in line and line[-1] == "}"]
-    if not run_file(out).exists():
+    if not checkpoint_path(out).exists():
         assert out.read_bytes() == (folder / "whole.png").read_bytes()
         return
-    assert read_position(run_file(out)).steps >= len(steps) - 1
+    assert read_header(checkpoint_path(out)).steps >= len(steps) - 1
     code, said = ended(process(folder, "resume", str(out)))
     assert code == 0, said
     assert out.read_bytes() == (folder / "whole.png").read_bytes()
@@ -123,10 +124,10 @@ def test_a_killed_run_loses_no_more_than_one_interval(folder: Path, seed: int):
 def stopped(folder: Path) -> bytes:
     """The file of a run that stopped after some steps."""
     interrupted = process(folder, *words(folder, "stopped.png", 3000, "--checkpoint-every", "2"))
-    wait_for(interrupted, run_file(folder / "stopped.png").exists)
+    wait_for(interrupted, checkpoint_path(folder / "stopped.png").exists)
     interrupted.send_signal(signal.SIGTERM)
     assert ended(interrupted)[0] == 130
-    return run_file(folder / "stopped.png").read_bytes()
+    return checkpoint_path(folder / "stopped.png").read_bytes()
 
 
 @pytest.fixture
@@ -144,33 +145,31 @@ def refused(folder: Path, stopped: bytes, capsys: pytest.CaptureFixture[str]):
 
 
 def test_files_that_are_no_runs_are_refused(refused, stopped: bytes, folder: Path):
-    assert "is not the file of an interrupted run, or is damaged" in refused(b"")
-    assert "is not the file of an interrupted run, or is damaged" in refused(stopped[: len(stopped) // 2])
-    assert "is not the file of an interrupted run, or is damaged" in refused((folder / "c.png").read_bytes())
+    assert "is not a checkpoint, or is damaged" in refused(b"")
+    assert "is not a checkpoint, or is damaged" in refused(stopped[: len(stopped) // 2])
+    assert "is not a checkpoint, or is damaged" in refused((folder / "c.png").read_bytes())
 
 
 def test_a_flipped_bit_is_noticed(refused, stopped: bytes):
     middle = len(stopped) // 2
     damaged = stopped[:middle] + bytes([stopped[middle] ^ 1]) + stopped[middle + 1 :]
-    assert "Bad CRC-32" in refused(damaged)
+    assert "the SHA-256 of its arrays differs" in refused(damaged)
 
 
-def test_a_state_of_another_run_is_refused(refused, stopped: bytes, folder: Path):
-    path = folder / "other.run"
+def with_changes(
+    path: Path, stopped: bytes, header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None
+) -> bytes:
+    """The file with other fields in its header, or with other arrays, in the same format."""
     path.write_bytes(stopped)
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    arrays["state0"] = np.zeros(3, np.float32)
-    np.savez(folder / "other.npz", **arrays)
-    assert "an array of another shape" in refused((folder / "other.npz").read_bytes())
+    with safe_open(path, framework="numpy") as file:
+        metadata, stored = file.metadata(), dict(zip(names := file.keys(), map(file.get_tensor, names), strict=True))
+    metadata["run"] = json.dumps(json.loads(metadata["run"]) | header)
+    return save(stored | (arrays or {}), metadata)
 
 
-def test_a_compressed_archive_is_not_unpacked(refused, stopped: bytes, folder: Path):
-    (folder / "packed.run").write_bytes(stopped)
-    with zipfile.ZipFile(folder / "packed.run") as old, zipfile.ZipFile(folder / "packed.zip", "w", 8) as new:
-        for name in old.namelist():
-            new.writestr(name, old.read(name))
-    assert "larger than it can be" in refused((folder / "packed.zip").read_bytes())
+def test_a_state_of_another_run_is_refused(refused, stopped: bytes, tmp_path: Path):
+    other = with_changes(tmp_path / "a.run", stopped, {}, {"state0": np.zeros(3, np.float32)})
+    assert "an array has another shape" in refused(other)
 
 
 def test_changed_inputs_are_not_resumed(folder: Path, stopped: bytes, capsys: pytest.CaptureFixture[str]):
@@ -178,17 +177,17 @@ def test_changed_inputs_are_not_resumed(folder: Path, stopped: bytes, capsys: py
     try:
         (folder / "s.png").write_bytes((folder / "c.png").read_bytes())
         assert main(["resume", str(folder / "stopped.png")]) == 2
-        assert "is not the style 's.png' that the picture was made from: its hash is another" in capsys.readouterr().err
+        assert "is not the style 's.png' that the image was made from: its hash differs" in capsys.readouterr().err
     finally:
         (folder / "s.png").write_bytes(before)
 
 
 def test_what_is_missing_is_said(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["resume", str(folder / "nothing.png")]) == 2
-    assert "nothing.png.run does not exist; give the file that an interrupted run left" in capsys.readouterr().err
+    assert "nothing.png.run does not exist; give the checkpoint of an interrupted run" in capsys.readouterr().err
 
 
-def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_a_picture_that_cannot_be_written_is_saved_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """The folder is taken away while the run goes on."""
     from stylejax.images import io as images
 
@@ -207,7 +206,7 @@ def test_a_picture_that_can_not_be_written_is_saved_elsewhere(folder: Path, monk
     assert main(words(folder, "gone/out.png", 2, "--checkpoint-every", "0")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     (saved,) = elsewhere.iterdir()
-    assert error.endswith(f"the picture was saved as {saved}")
+    assert error.endswith(f"the image was saved as {saved}")
     assert read_image(saved).shape == (40, 48, 3)
 
 
@@ -215,7 +214,7 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path):
     from stylejax.runs.event_log import RunLog
 
     said: list[str] = []
-    log = RunLog(tmp_path / "a.jsonl", complain=said.append)
+    log = RunLog(tmp_path / "a.jsonl", warn=said.append)
     log.write("start")
     assert log.file is not None
     log.file.close()
@@ -223,29 +222,29 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path):
     for _ in range(3):
         log.write("step")
     log.close()
-    assert len(said) == 1 and "the log ends here, and the run goes on" in said[0]
+    assert len(said) == 1 and "the log ends here, and the run continues" in said[0]
 
 
 @pytest.fixture
 def keeper(stopped: bytes, folder: Path):
     """Keeps a state of three numbers, of a run as it was described by another."""
-    position = read_position(run_file(folder / "stopped.png"))
+    position = read_header(checkpoint_path(folder / "stopped.png"))
 
-    def make(path: Path, every: int | None, complain=print) -> Keeper:
-        return Keeper(path, position.recipe, position.places, every, complain)
+    def make(path: Path, every: int | None, warn=print) -> CheckpointWriter:
+        return CheckpointWriter(path, position.provenance, position.input_paths, every, warn)
 
     return make
 
 
 def state(step: int) -> Checkpoint:
-    return Checkpoint(0, Run(np.zeros(3), START), step, step)
+    return Checkpoint(0, LoopState(np.zeros(3), START), step, step)
 
 
-def test_a_state_that_can_not_be_saved_stops_nothing(keeper, tmp_path: Path):
+def test_a_state_that_cannot_be_saved_stops_nothing(keeper, tmp_path: Path):
     said: list[str] = []
     missing = keeper(tmp_path / "missing" / "a.run", 1, said.append)
-    missing.keep(state(1))
-    assert len(said) == 1 and "the state was not saved, and the run goes on" in said[0]
+    missing.save(state(1))
+    assert len(said) == 1 and "the checkpoint was not saved, and the run continues" in said[0]
     assert not missing.written
 
 
@@ -254,56 +253,45 @@ def test_states_are_saved_every_so_many_steps_or_never(keeper, tmp_path: Path):
         here, found = keeper(tmp_path / "a.run", every), []
         for step in range(1, 11):
             here.remove()
-            here.keep(state(step))
+            here.save(state(step))
             if here.path.exists():
                 found.append(step)
         assert found == expected
 
 
-def test_where_nothing_is_said_states_are_saved_by_the_clock(keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_by_default_states_are_saved_by_the_clock(keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """After 30 seconds; after a write of 5 seconds not before 100 have passed."""
     clock = {"now": 0.0}
     monkeypatch.setattr(run_files.time, "monotonic", lambda: clock["now"])
-    slow = run_files.write_run
+    slow = run_files.write_checkpoint
 
     def write(*arguments):
         slow(*arguments)
         clock["now"] += 5
 
-    monkeypatch.setattr(run_files, "write_run", write)
+    monkeypatch.setattr(run_files, "write_checkpoint", write)
     here, found = keeper(tmp_path / "a.run", None), []
     for now in range(10, 300, 10):
         clock["now"] = max(clock["now"], float(now))
         here.remove()
-        here.keep(state(now))
+        here.save(state(now))
         if here.path.exists():
             found.append(now)
     assert found == [30, 140, 250]
 
 
-def test_a_position_is_believed_field_by_field(refused, stopped: bytes, folder: Path):
-    """Paths and numbers of another type, and fields that nobody knows."""
-    (folder / "sound.run").write_bytes(stopped)
-    with np.load(folder / "sound.run") as archive:
-        arrays = dict(archive)
-    sound = json.loads(bytes(arrays["run"]))
+def test_a_header_is_validated_field_by_field(refused, stopped: bytes, tmp_path: Path):
+    """Paths and numbers of another type, and unknown fields."""
+    path = tmp_path / "a.run"
+    path.write_bytes(stopped)
+    with safe_open(path, framework="numpy") as file:
+        sound = json.loads(file.metadata()["run"])
     for change, reason in (
         ({"steps": -1}, "steps: Expected `int` >= 0"),
-        ({"places": sound["places"] | {"content": 7}}, "places.content: Expected `str`, got `int`"),
-        ({"recipe": sound["recipe"] | {"config": None}}, "recipe.config: Expected `object`, got `null`"),
+        ({"input_paths": sound["input_paths"] | {"content": 7}}, "input_paths.content: Expected `str`, got `int`"),
+        ({"provenance": sound["provenance"] | {"config": None}}, "provenance.config: Expected `object`, got `null`"),
         ({"do": "harm"}, "it has 'do', which this version of stylejax does not know"),
         ({"format": "stylejax run 9"}, "format: Invalid enum value 'stylejax run 9'"),
         ({"scale": 99}, "index out of range"),
     ):
-        text = np.frombuffer(json.dumps(sound | change).encode(), np.uint8)
-        with (folder / "odd.npz").open("wb") as file:
-            np.savez(file, **(arrays | {"run": text}))
-        assert reason in refused((folder / "odd.npz").read_bytes())
-
-
-def test_an_archive_with_pickles_is_refused(tmp_path: Path):
-    path = tmp_path / "evil.run"
-    with path.open("wb") as file:
-        np.savez(file, run=np.array([{"format": "stylejax run 1"}], dtype=object))
-    with pytest.raises(InputError, match="Object arrays cannot be loaded"):
-        read_position(path)
+        assert reason in refused(with_changes(path, stopped, change))

@@ -81,9 +81,9 @@ def test_text_that_is_absent_takes_no_room(grid, absent):
 
 def test_without_titles_there_is_only_a_margin(grid):
     image = contact_sheet(grid, ["", ""])
-    assert place(image, grid[0][0]) == (sheet.SMALLEST, sheet.SMALLEST)
+    assert place(image, grid[0][0]) == (sheet.MIN_CELL, sheet.MIN_CELL)
     y, x = place(image, grid[1][2])
-    assert image.shape == (y + 40 + sheet.SMALLEST, x + 60 + sheet.SMALLEST, 3)
+    assert image.shape == (y + 40 + sheet.MIN_CELL, x + 60 + sheet.MIN_CELL, 3)
 
 
 def test_the_background_is_white_and_an_empty_cell_too(grid):
@@ -133,7 +133,7 @@ def test_a_long_caption_is_wrapped_and_no_word_is_lost(grid):
     assert long.shape[1] == short.shape[1] == none.shape[1]
     heights = [image.shape[0] - none.shape[0] for image in (short, long)]
     assert heights[1] > 3 * heights[0]
-    assert ink(long[-2 * sheet.SMALLEST :])
+    assert ink(long[-2 * sheet.MIN_CELL :])
 
 
 def test_lines_are_broken_where_the_text_breaks_them(grid):
@@ -152,14 +152,14 @@ def test_a_word_wider_than_the_cell_widens_all_columns_alike(grid):
     image = contact_sheet(grid, ["", ""], labels=labels)
     step = np.diff([place(image, picture)[1] for picture in grid[0]])
     assert step[0] == step[1] > 100
-    assert not ink(image[:, -sheet.SMALLEST :])
+    assert not ink(image[:, -sheet.MIN_CELL :])
 
 
 def test_text_grows_with_the_cells():
     def height(side):
         image = contact_sheet([[noise(side, side)]], [""], ["H"])
         lines = np.flatnonzero((image[: image.shape[0] - side] < 0.5).any((1, 2)))
-        return np.ptp(lines[lines < image.shape[0] - side - sheet.SMALLEST - 5]) + 1
+        return np.ptp(lines[lines < image.shape[0] - side - sheet.MIN_CELL - 5]) + 1
 
     assert height(512) > 2.5 * height(128)
 
@@ -171,14 +171,17 @@ def test_the_same_sheet_is_the_same_bytes(grid):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pictures": [[None, None]], "rows": [""]}, "a sheet of no pictures"),
-        ({"pictures": []}, "a sheet of no pictures"),
-        ({"rows": ["a"]}, "2 rows and 1 row titles; give one for each row"),
-        ({"rows": []}, "2 rows and 0 row titles"),
-        ({"columns": ["a"]}, "3 columns and 1 column titles; give one for each column"),
-        ({"labels": [["a", "b", "c"]]}, "labels are not as many as the pictures"),
-        ({"labels": [["a", "b", "c"], ["a"]]}, "labels are not as many as the pictures"),
-        ({"pictures": [[noise(4, 4)], []]}, r"rows of \[0, 1\] pictures; fill the shorter ones up with None"),
+        ({"pictures": [[None, None]], "rows": [""]}, "pictures must contain at least one image"),
+        ({"pictures": []}, "pictures must contain at least one image"),
+        ({"rows": ["a"]}, "rows must have one title for each of the 2 rows, got 1"),
+        ({"rows": []}, "rows must have one title for each of the 2 rows, got 0"),
+        ({"columns": ["a"]}, "columns must have one title for each of the 3 columns, got 1"),
+        ({"labels": [["a", "b", "c"]]}, r"labels must have rows of the lengths \[3, 3\], got \[3"),
+        ({"labels": [["a", "b", "c"], ["a"]]}, r"labels must have rows of the lengths \[3, 3\], got \[3"),
+        (
+            {"pictures": [[noise(4, 4)], []]},
+            r"pictures must have rows of one length, got \[1, 0\]; fill up shorter ones with None",
+        ),
     ],
 )
 def test_what_does_not_agree_is_refused_by_both(grid, change, message):
@@ -189,7 +192,7 @@ def test_what_does_not_agree_is_refused_by_both(grid, change, message):
 
 
 class Page(HTMLParser):
-    """What a page holds: elements with their attributes, and text by the element around it."""
+    """The contents of a page: elements with their attributes, and text by the element around it."""
 
     def __init__(self, page: str):
         super().__init__()

@@ -18,15 +18,22 @@ from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.losses.objective import objective
 from stylejax.losses.targets import content_targets, style_targets
-from stylejax.models.architecture import random_parameters
+from stylejax.models.architecture import random_weights
 from stylejax.models.vgg import build_vgg
 from stylejax.optimizers.adam import adam
 from stylejax.optimizers.lbfgs import lbfgs
-from stylejax.optimizers.minimize import advance, minimize
-from stylejax.parameterization import encode
-from stylejax.partitioning.sharded import gathered, placed, sharded_content, sharded_objective, sharded_styles, spread
-from stylejax.partitioning.tile_grid import halo, spans, windows
-from stylejax.partitioning.tiled import cut_targets, tiled_styles, tiled_value_and_gradient
+from stylejax.optimizers.minimize import minimize, run_chunk
+from stylejax.parameterization import to_params
+from stylejax.partitioning.sharded import (
+    shard_minimizer,
+    shard_params,
+    sharded_content,
+    sharded_objective,
+    sharded_styles,
+    unpad_params,
+)
+from stylejax.partitioning.tile_grid import halo_size, make_tiles, split_axis
+from stylejax.partitioning.tiled import crop_targets, tiled_styles, tiled_value_and_gradient
 from stylejax.synthesis.problem import TILED
 from stylejax.synthesis.regions import Masks
 from stylejax.synthesis.transfer import transfer
@@ -65,32 +72,39 @@ def assert_equal(found, expected, tolerance):
 @settings(deadline=None)
 def test_windows_own_every_position_once_on_every_grid(length, part, steps, poolings):
     multiple = 2**poolings
-    found = spans(length, max(part, multiple), steps * multiple, multiple)
-    assert len({span.size for span in found}) == 1
+    found = split_axis(length, max(part, multiple), steps * multiple, multiple)
+    assert len({span.read_size for span in found}) == 1
     for scale in (2**k for k in range(poolings + 1)):
         counts = np.zeros(length // scale)
         for span in (span.at(scale) for span in found):
-            counts[span.start : span.start + span.size] += span.owned()[: len(counts) - span.start]
+            counts[span.read_start : span.read_start + span.read_size] += span.ownership_mask()[
+                : len(counts) - span.read_start
+            ]
         assert (counts == 1).all()
     for span in found:
-        assert span.start % multiple == 0
-        assert span.start == 0 or span.start <= span.first - steps * multiple
-        assert span.start + span.size == length or span.start + span.size >= span.last + steps * multiple
+        assert span.read_start % multiple == 0
+        assert span.read_start == 0 or span.read_start <= span.own_start - steps * multiple
+        assert (
+            span.read_start + span.read_size == length
+            or span.read_start + span.read_size >= span.own_stop + steps * multiple
+        )
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
 def test_the_halo_is_as_far_as_a_position_sees(network, narrow_parameters):
     """The gradient of one position says what it sees."""
-    assert halo(["conv1_1"], network) == 1
+    assert halo_size(["conv1_1"], network) == 1
     vgg = build_vgg(narrow_parameters)
     for layer in ("conv2_2", "conv3_1", "conv4_1"):
         ones = jnp.ones((96, 96, 3))
         response = jax.eval_shape(lambda x, layer=layer: vgg(x, (layer,))[layer], ones)
         middle, scale = response.shape[0] // 2, 96 // response.shape[0]
-        slopes = jax.grad(lambda x, layer=layer, middle=middle: vgg(x, (layer,))[layer][middle, middle].sum())(ones)
+        slopes = jax.jit(jax.grad(lambda x, layer=layer, middle=middle: vgg(x, (layer,))[layer][middle, middle].sum()))(
+            ones
+        )
         rows = np.flatnonzero(np.abs(np.asarray(slopes)).sum((1, 2)))
         reach = max(middle * scale - rows[0], rows[-1] - (middle + 1) * scale + 1)
-        assert reach <= halo([layer], "vgg19") < reach + scale
+        assert reach <= halo_size([layer], "vgg19") < reach + scale
 
 
 @pytest.mark.parametrize(
@@ -106,15 +120,15 @@ def test_tiles_have_the_value_and_the_gradient_of_the_whole(
 ):
     vgg = build_vgg(narrow_parameters, pooling, padding=padding)
     image, targets, weights = problem(vgg, generator, *size)
-    params, parts = encode(image, kind), windows(*size, tile, LAYERS, "vgg19")
+    params, parts = to_params(image, kind), make_tiles(*size, tile, LAYERS, "vgg19")
     assert len(parts) > 1
-    found = tiled_value_and_gradient(params, vgg, partial(cut_targets, targets), None, weights, parts)
+    found = tiled_value_and_gradient(params, vgg, partial(crop_targets, targets), None, weights, parts)
     assert_equal(found, whole(params, vgg, targets, weights), 1e-4)
 
 
 def test_targets_are_found_by_tiles(narrow_vgg, generator):
     image = picture(generator, 277, 45)
-    parts = windows(277, 45, 80, LAYERS, "vgg19")
+    parts = make_tiles(277, 45, 80, LAYERS, "vgg19")
     for name, gram in tiled_styles(narrow_vgg, image, dict.fromkeys(STYLE), "gram", parts).items():
         right = np.asarray(style_targets(narrow_vgg, jnp.asarray(image), STYLE)[name])
         np.testing.assert_allclose(gram, right, atol=1e-5 * float(right.max()))
@@ -123,9 +137,9 @@ def test_targets_are_found_by_tiles(narrow_vgg, generator):
 @pytest.mark.parametrize("minimizer", [lbfgs(5), adam()], ids=["lbfgs", "adam"])
 def test_a_function_on_the_host_is_minimized_as_any_other(minimizer, narrow_vgg, generator):
     image, targets, weights = problem(narrow_vgg, generator, 270, 40)
-    parts = windows(270, 40, 80, LAYERS, "vgg19")
+    parts = make_tiles(270, 40, 80, LAYERS, "vgg19")
     one = minimize(objective, minimizer, image, (narrow_vgg, targets, weights), 4)
-    args = (narrow_vgg, partial(cut_targets, targets), None, weights, parts)
+    args = (narrow_vgg, partial(crop_targets, targets), None, weights, parts)
     many = minimize(TILED, minimizer, image, args, 4)
     np.testing.assert_allclose(one.value, many.value, rtol=5e-4)
     assert one.evaluations == many.evaluations == 4
@@ -139,8 +153,8 @@ def sharded(devices, vgg, params, content, targets, weights):
     mesh, shapes = mesh_of(devices), tuple(leaf.shape for leaf in jax.tree.leaves(params))
     maps = sharded_content(mesh, vgg, content, CONTENT, STYLE)
     step = jax.jit(jax.value_and_grad(sharded_objective(mesh, shapes), has_aux=True))
-    value, gradient = step(spread(mesh, params), vgg, targets._replace(content=maps), weights)
-    return jax.device_get(value), gathered(jax.device_get(gradient), shapes)
+    value, gradient = step(shard_params(mesh, params), vgg, targets._replace(content=maps), weights)
+    return jax.device_get(value), unpad_params(jax.device_get(gradient), shapes)
 
 
 def check_devices(devices, vgg, generator, size, kind):
@@ -148,7 +162,7 @@ def check_devices(devices, vgg, generator, size, kind):
     image, content = (jnp.asarray(picture(generator, *size)) for _ in range(2))
     _, targets, weights = problem(vgg, generator, 60, 50)
     targets = targets._replace(content=content_targets(vgg, content, CONTENT))
-    params = encode(image, kind)
+    params = to_params(image, kind)
     found = sharded(devices, vgg, params, content, targets, weights)
     assert_equal(found, whole(params, vgg, targets, weights), 1e-5)
 
@@ -161,15 +175,15 @@ def test_devices_have_the_value_and_the_gradient_of_one(devices, size, kind, nar
 
 def test_devices_take_the_largest_of_large_maps(generator):
     """XLA's own maximum over windows was wrong there, from some tens of thousands of numbers on."""
-    vgg = build_vgg(random_parameters("vgg16", 0, (8, 16, 32, 64, 8)), "max")
+    vgg = build_vgg(random_weights("vgg16", 0, (8, 16, 32, 64, 8)), "max")
     check_devices(2, vgg, generator, (168, 224), "pixels")
 
 
 EIGHT = """
 import numpy as np, test_size
 from conftest import NARROW
-from stylejax import build_vgg, random_parameters
-vgg = build_vgg(random_parameters("vgg19", 0, NARROW))
+from stylejax import build_vgg, random_weights
+vgg = build_vgg(random_weights("vgg19", 0, NARROW))
 test_size.check_devices(8, vgg, np.random.default_rng(0), (143, 40), "pyramid")
 print(test_size.bytes_of_a_step(vgg, (1, 2, 4, 8)))
 """
@@ -182,10 +196,10 @@ def bytes_of_a_step(vgg, counts):
         mesh, image = mesh_of(devices), jnp.zeros((1024, 32, 3))
         _, targets, weights = problem(vgg, np.random.default_rng(0), 32, 32)
         maps = sharded_content(mesh, vgg, image, CONTENT, STYLE)
-        minimizer = placed(lbfgs(5), mesh)
-        state = jax.jit(minimizer.init)(spread(mesh, image))
+        minimizer = shard_minimizer(lbfgs(5), mesh)
+        state = jax.jit(minimizer.init)(shard_params(mesh, image))
         args = (vgg, targets._replace(content=maps), weights)
-        compiled = advance.lower(sharded_objective(mesh, (image.shape,)), minimizer, 1, state, args).compile()
+        compiled = run_chunk.lower(sharded_objective(mesh, (image.shape,)), minimizer, 1, state, args).compile()
         used = compiled.memory_analysis()
         found.append(used.temp_size_in_bytes + used.argument_size_in_bytes)
     return found
@@ -248,8 +262,15 @@ def test_regions_and_other_losses_are_the_same_in_parts(options, narrow_vgg, gen
     """A style in a soft region, another kept as it is, Gaussians, and the variation of absolute values."""
     content, style = picture(generator, 60, 190), picture(generator, 70, 60)
     across = np.linspace(0, 1, 190)[None] * np.ones((60, 1))
-    masks = Masks(content=[across], keep=(across > 0.8).astype(float))
-    kind = {"size": 280, "scales": "1", "steps": 5, "statistic": "wasserstein", "tv": "absolute", "tv_weight": 0.5}
+    masks = Masks(content=[across], preserve=(across > 0.8).astype(float))
+    kind = {
+        "size": 280,
+        "scales": "1",
+        "steps": 5,
+        "style_representation": "wasserstein",
+        "tv_norm": "l1",
+        "tv_weight": 0.5,
+    }
     mesh = mesh_of(4) if "shard" in options else None
     one = transfer(content, [style, style[::-1]], masks=masks, vgg=narrow_vgg, **kind)
     other = transfer(content, [style, style[::-1]], masks=masks, vgg=narrow_vgg, mesh=mesh, **kind, **options)
@@ -262,18 +283,18 @@ def test_regions_and_other_losses_are_the_same_in_parts(options, narrow_vgg, gen
     [
         (
             {"tile": "79"},
-            "--tile 79 is smaller than the 80 pixels of halo that conv5_1 sees around it; take 80 or more",
+            "--tile must be at least 80, the halo of conv5_1, got 79; use --tile 80 or auto",
         ),
-        ({"tile": "1.5"}, "--tile is '1.5'; it should be off, auto, or a whole number above 0"),
-        ({"tile": "96", "shard": "2"}, "--tile and --shard were both given"),
+        ({"tile": "1.5"}, "--tile must be off, auto, or a whole number above 0, got '1.5'"),
+        ({"tile": "96", "shard": "2"}, "--tile cannot be combined with --shard"),
         ({"tile": "96", "padding": "circular"}, "--tile cannot be combined with --padding circular"),
-        ({"shard": "64"}, "--shard 64 needs 64 devices, and there are 4"),
-        ({"shard": "0"}, "--shard is '0'; it should be off, auto, or a whole number above 0"),
+        ({"shard": "64"}, "--shard must be at most 4, the number of devices, got 64"),
+        ({"shard": "0"}, "--shard must be off, auto, or a whole number above 0, got '0'"),
         ({"shard": "2", "padding": "reflect"}, "--shard cannot be combined with --padding reflect"),
-        ({"shard": "4", "size": 63}, "leaves a device no row of a picture of --size 63; take 64 or more"),
+        ({"shard": "4", "size": 63}, "--size must be at least 64 for --shard 4, got 63"),
     ],
 )
-def test_what_can_not_be_is_refused(options, message):
+def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         make_plan(TransferConfig(**options), "vgg19", (64, 64, 3), [(64, 64, 3)], Masks())
 
@@ -300,5 +321,5 @@ def test_no_device_is_taken_for_a_small_picture():
 
 
 def test_a_mesh_is_made_elsewhere(narrow_vgg, photo, artwork):
-    with pytest.raises(InputError, match="--shard 2 needs a mesh of 2 devices; give transfer one, as its text says"):
+    with pytest.raises(InputError, match="mesh must have 2 devices for --shard 2, got 0; give transfer a mesh"):
         transfer(photo, artwork, vgg=narrow_vgg, size=48, steps=1, shard="2")

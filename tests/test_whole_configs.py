@@ -17,22 +17,22 @@ from jax.sharding import Mesh
 from PIL import Image as Pillow
 
 from stylejax.cli.main import main
-from stylejax.cli.run import options_of
+from stylejax.cli.run import to_argv
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images import color as colors
 from stylejax.images.io import read_image
-from stylejax.models.architecture import Parameters, random_parameters
+from stylejax.models.architecture import VGGWeights, random_weights
 from stylejax.models.vgg import VGG
-from stylejax.models.weights_file import save_parameters
-from stylejax.optimizers.base import OnHost
-from stylejax.partitioning.sharded import gathered
+from stylejax.models.weights_file import save_weights
+from stylejax.optimizers.base import HostFunction
+from stylejax.partitioning.sharded import unpad_params
 from stylejax.sweeps.grid import Row
-from stylejax.sweeps.runner import paint
+from stylejax.sweeps.runner import run_rows
 from stylejax.synthesis.problem import build_problem
 from stylejax.synthesis.regions import read_masks
 from stylejax.synthesis.targets import Inputs
-from stylejax.synthesis.transfer import Checkpoint, Result, transfer, vgg_of
+from stylejax.synthesis.transfer import Checkpoint, Result, make_vgg, transfer
 from stylejax.synthesis.validation import Plan, make_plan
 
 FOLDER = Path(tempfile.mkdtemp(prefix="stylejax-tests-"))
@@ -54,13 +54,13 @@ CHOSEN: dict[str, st.SearchStrategy[Any]] = {
     "style_weights": st.sampled_from([(), (2.0, 1.0)]),
     "content_masks": st.sampled_from([(), (str(FOLDER / "mask.png"),)]),
     "style_masks": st.sampled_from([(), (str(FOLDER / "mask.png"), str(FOLDER / "mask.png"))]),
-    "keep_mask": st.sampled_from(["", str(FOLDER / "keep.png")]),
+    "preserve_mask": st.sampled_from(["", str(FOLDER / "keep.png")]),
     "content_layers": st.sampled_from([("conv4_2",), ("conv2_1", "conv3_1:0.5")]),
     "style_layers": st.sampled_from([("conv1_1", "conv2_1:3"), ("conv1_1:0.2", "conv3_1"), ("conv2_2",)]),
     "history": st.integers(1, 4),
     "learning_rate": st.floats(0.001, 0.1),
-    "average": st.sampled_from([0.0, 0.9]),
-    "bits": st.sampled_from([8, 16]),
+    "ema_decay": st.sampled_from([0.0, 0.9]),
+    "bit_depth": st.sampled_from([8, 16]),
     "tile": st.just("off"),
     "shard": st.just("off"),
 }
@@ -92,8 +92,8 @@ def files() -> None:
     Pillow.fromarray(mask[::-1, ::-1] // 255 * 180).save(FOLDER / "keep.png")
 
 
-def parameters_for(config: TransferConfig) -> Parameters:
-    return random_parameters("vgg19", 0, NARROW)._replace(normalized=config.losses != "caffe")
+def parameters_for(config: TransferConfig) -> VGGWeights:
+    return random_weights("vgg19", 0, NARROW)._replace(normalized=config.loss_normalization != "caffe")
 
 
 def run_of(values: dict[str, Any], styles: tuple[str, ...]) -> tuple[TransferConfig, list[Path], VGG]:
@@ -104,7 +104,7 @@ def run_of(values: dict[str, Any], styles: tuple[str, ...]) -> tuple[TransferCon
         plan_of(config, paths)
     except InputError:
         reject()
-    return config, paths, vgg_of(config, parameters_for(config))
+    return config, paths, make_vgg(config, parameters_for(config))
 
 
 def plan_of(config: TransferConfig, paths: list[Path]) -> Plan:
@@ -126,25 +126,25 @@ def check_same(found: Result | None, expected: Result) -> None:
 def check_row(values: dict[str, Any], styles: tuple[str, ...]) -> None:
     config, paths, vgg = run_of(values, styles)
     row = Row(1, paths[0], tuple(paths[1:]), plan_of(config, paths))
-    (painted,) = paint([row], {row.network: parameters_for(config)})
+    (painted,) = run_rows([row], {row.network: parameters_for(config)})
     check_same(painted.result, single(config, paths, vgg))
 
 
 def check_resumed(values: dict[str, Any], styles: tuple[str, ...], at: int) -> None:
     config, paths, vgg = run_of(values, styles)
     kept: list[Checkpoint] = []
-    expected = single(config, paths, vgg, keep=lambda checkpoint: kept.append(jax.device_get(checkpoint)))
+    expected = single(config, paths, vgg, on_checkpoint=lambda checkpoint: kept.append(jax.device_get(checkpoint)))
     checkpoint = kept[min(at, len(kept) - 1)]
-    run = checkpoint.run._replace(state=jax.tree.map(jnp.asarray, checkpoint.run.state))
-    check_same(single(config, paths, vgg, resume=checkpoint._replace(run=run)), expected)
+    run = checkpoint.loop_state._replace(state=jax.tree.map(jnp.asarray, checkpoint.loop_state.state))
+    check_same(single(config, paths, vgg, resume_from=checkpoint._replace(loop_state=run)), expected)
 
 
 def check_verified(values: dict[str, Any], styles: tuple[str, ...]) -> None:
     """By the command line, from the manifest in the picture."""
     config, paths, _ = run_of(values, styles)
-    weights, out = FOLDER / f"{config.losses}.h5", FOLDER / "out.png"
-    save_parameters(weights, parameters_for(config))
-    words = options_of(dataclasses.replace(config, weights=str(weights)))
+    weights, out = FOLDER / f"{config.loss_normalization}.h5", FOLDER / "out.png"
+    save_weights(weights, parameters_for(config))
+    words = to_argv(dataclasses.replace(config, weights=str(weights)))
     assert main(["transfer", *map(str, paths), "-o", str(out), *words]) == 0
     assert main(["verify", str(out)]) == 0
 
@@ -153,20 +153,22 @@ def evaluated(plan: Plan, inputs: Inputs, vgg: VGG, mesh: Mesh | None) -> tuple[
     """Value and gradient of the last scale at an image that is neither content nor style."""
     problem = build_problem(plan, inputs, vgg, plan.schedule[-1], mesh)
     image, fn = picture(np.random.default_rng(0), *plan.schedule[-1].size), problem.fn
-    evaluate = fn.evaluate if isinstance(fn, OnHost) else jax.jit(jax.value_and_grad(fn, has_aux=True))
+    evaluate = fn.evaluate if isinstance(fn, HostFunction) else jax.jit(jax.value_and_grad(fn, has_aux=True))
     (value, _), gradient = evaluate(problem.params(image), *problem.args)
-    return value, jax.tree.leaves(gathered(gradient, problem.shapes) if problem.mesh else gradient)
+    return value, jax.tree.leaves(unpad_params(gradient, problem.shapes) if problem.mesh else gradient)
 
 
 def check_parts(values: dict[str, Any], styles: tuple[str, ...]) -> None:
-    """By tiles and over two devices, against the whole. Shallow layers: at this size deep ones have one tile. The absolute
-    total variation has no gradient at equal neighbors, where programs that round otherwise have either sign; features of 7
-    bits differ by program too."""
+    """Evaluate by tiles and over two devices, against the whole.
+
+    The layers are shallow, because deep ones have one tile at this size. The l1 norm has no gradient at equal neighbors,
+    which programs that round otherwise give either sign; features of 7 bits differ by program too.
+    """
     shallow = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1:3"), "precision": "highest"}
-    smooth = {"tv": "isotropic"} if values["tv"] == "absolute" else {}
+    smooth = {"tv_norm": "isotropic"} if values["tv_norm"] == "l1" else {}
     config, paths, vgg = run_of(values | shallow | smooth, styles)
     content, *pictures = map(read_image, paths)
-    inputs = Inputs(*colors.before(config.color, content, pictures))
+    inputs = Inputs(*colors.apply_color_mode(config.color, content, pictures))
     mesh = jax.make_mesh((2,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
     value, gradient = evaluated(plan_of(config, paths), inputs, vgg, None)
     ways = [({"tile": "16"}, None)] * (config.padding != "circular")

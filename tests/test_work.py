@@ -10,18 +10,18 @@ import stylejax.optimizers.minimize as optimize
 from stylejax.config import TransferConfig
 from stylejax.losses.objective import objective
 from stylejax.optimizers.lbfgs import lbfgs
-from stylejax.optimizers.minimize import advance, minimize
+from stylejax.optimizers.minimize import minimize, run_chunk
 from stylejax.synthesis.transfer import transfer
 
 CONFIG = TransferConfig()
 LAYERS = 13
-"""Of VGG-19 down to conv5_1."""
+"""Convolutions of VGG-19 down to conv5_1."""
 
 
 def chunk(vgg, steps):
     """The program of so many steps."""
     image, args = shapes(vgg, 32)
-    return advance.lower(objective, lbfgs(5), steps, jax.eval_shape(lbfgs(5).init, image), args)
+    return run_chunk.lower(objective, lbfgs(5), steps, jax.eval_shape(lbfgs(5).init, image), args)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
@@ -32,15 +32,18 @@ def test_a_step_convolves_twice_a_layer(steps, narrow_vgg):
 
 
 def test_a_size_is_compiled_once(narrow_vgg, photo, artwork, caplog):
-    """A step that no other test takes: six steps remembered, of images that begin at 26 pixels. What is computed once a scale
-    is no crowd of small programs either, which took a second of a start: 47 in these two scales, 64 in three (once 92)."""
+    """A second weight compiles nothing, and a start needs few programs.
+
+    No other test takes this step: six pairs remembered, of images from 26 pixels on. The work done once a scale took a second
+    of a start: 47 programs in these two scales, 64 in three (once 92).
+    """
     compiled, programs = [], []
     for weight in (10.0, 1000.0):
         caplog.clear()
         with jax.log_compiles():
             transfer(photo, artwork, vgg=narrow_vgg, size=42, scales="26", steps=16, style_weight=weight, history=6)
         lines = [record.getMessage() for record in caplog.records]
-        compiled.append(sum("Finished XLA compilation of jit(advance)" in line for line in lines))
+        compiled.append(sum("Finished XLA compilation of jit(run_chunk)" in line for line in lines))
         programs.append(sum("Finished XLA compilation" in line for line in lines))
     assert compiled == [2, 0]
     assert programs[0] < 55 and programs[1] == 0, programs
@@ -49,7 +52,7 @@ def test_a_size_is_compiled_once(narrow_vgg, photo, artwork, caplog):
 @pytest.mark.parametrize(("steps", "chunks"), [(20, 2), (23, 3)])
 def test_the_host_waits_once_a_chunk(steps, chunks, monkeypatch):
     fetched = []
-    monkeypatch.setattr(optimize, "chunk_length", lambda: 10)
+    monkeypatch.setattr(optimize, "steps_per_dispatch", lambda: 10)
     get = jax.device_get
     monkeypatch.setattr(optimize.jax, "device_get", lambda tree: fetched.append(1) or get(tree))
     solution = minimize(lambda x: (jnp.sum((x - 1) ** 2), ()), lbfgs(3), jnp.zeros(3), (), steps)

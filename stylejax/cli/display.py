@@ -1,112 +1,110 @@
-"""Progress bars, and previews of the image: in the terminal, in its file, and as a video."""
+"""Progress bars, and previews of the image in the terminal, in its file and as a video."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from stylejax.cli.files import Files, Inputs, OutputOptions
-from stylejax.cli.parsing import say
+from stylejax.cli.files import Inputs, RunFiles
+from stylejax.cli.parsing import print_stderr
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from rich.text import Text
 
-    from stylejax.images.resize import Picture
+    from stylejax.images.resize import HostImage
     from stylejax.synthesis.transfer import Checkpoint, Step
     from stylejax.synthesis.validation import Plan
 
-SECONDS = 2.0
-"""Between two pictures in the terminal, for each takes a moment."""
+SHOW_SECONDS = 2.0
+"""Minimum time between two previews in the terminal, because each interrupts the run for a moment."""
 
 
-def check_watching(output: OutputOptions, shards: int) -> None:
-    """Raises `InputError` where a picture is to be watched that is in parts until its end."""
-    if shards > 1 and (output.save_every or output.video or output.show):
-        raise InputError(
-            "--save-every, --video and --show cannot be combined with --shard, whose picture is in parts until its end; leave "
-            "them out"
-        )
+class Preview:
+    """Renderer of a run's checkpoints; a failure to write one is reported and does not stop the run.
 
+    Raises `InputError` for a sharded run, whose image is gathered only at the end.
+    """
 
-class Watcher:
-    """Sees each checkpoint of a run, and makes a picture of it where one is wanted. What
-    a full disk does not take stops nothing."""
+    def __init__(self, files: RunFiles, plan: "Plan", inputs: Inputs):
+        from stylejax.images.video import VideoRecorder
 
-    def __init__(self, files: Files, plan: "Plan", inputs: Inputs):
-        from stylejax.images.video import Film
-
-        self.out, self.wanted, self.plan, self.inputs = files.out, files.output, plan, inputs
-        self.film = Film(plan.config.steps)
-        self.saved, self.shown = 0, 0.0
-        self.picture: Text | None = None
-        self.shows = self.wanted.show and shows_colors()
-        if self.wanted.show and not self.shows:
-            say("note: --show needs a terminal of 256 colors or more (TERM=xterm-256color); nothing is shown")
+        self.out, self.options, self.plan, self.inputs = files.out, files.output, plan, inputs
+        if plan.partition.shards > 1 and (self.options.save_every or self.options.video or self.options.show):
+            raise InputError("--save-every, --video and --show cannot be combined with --shard; leave them out")
+        self.video = VideoRecorder(plan.config.steps)
+        self.saved_step, self.last_shown = 0, 0.0
+        self.text: Text | None = None
+        self.enabled = self.options.show and supports_color()
+        if self.options.show and not self.enabled:
+            print_stderr("note: --show needs a terminal of 256 colors or more (TERM=xterm-256color); nothing is shown")
 
     def __call__(self, checkpoint: "Checkpoint") -> None:
-        """Between two steps."""
-        every, step = self.wanted.save_every, checkpoint.steps
-        takers: list[Callable[[int, Picture], None]] = []
-        if every and step - self.saved >= every and step < self.plan.config.steps:
-            takers.append(self._save)
-        if self.wanted.video and self.film.is_due(step):
-            takers.append(self.film.add)
-        if self.shows and time.monotonic() - self.shown >= SECONDS:
-            takers.append(self._show)
-        if takers:
-            from stylejax.synthesis.transfer import picture_of
+        """Render the checkpoint if a preview is due."""
+        every, step = self.options.save_every, checkpoint.steps
+        consumers: list[Callable[[int, HostImage], None]] = []
+        if every and step - self.saved_step >= every and step < self.plan.config.steps:
+            consumers.append(self._save)
+        if self.options.video and self.video.wants_frame(step):
+            consumers.append(self.video.add)
+        if self.enabled and time.monotonic() - self.last_shown >= SHOW_SECONDS:
+            consumers.append(self._show)
+        if consumers:
+            from stylejax.synthesis.transfer import render_checkpoint
 
-            image = picture_of(self.plan, self.inputs.content, checkpoint)
-            for take in takers:
-                take(step, image)
+            image = render_checkpoint(self.plan, self.inputs.content, checkpoint)
+            for consume in consumers:
+                consume(step, image)
 
-    def end(self, step: int, image: "Picture") -> None:
-        """Writes the film, whose last frame is the picture itself."""
-        if not self.wanted.video:
+    def end(self, step: int, image: "HostImage") -> None:
+        """Write the video, with the result as its last frame."""
+        if not self.options.video:
             return
-        self.film.add(step, image)
+        self.video.add(step, image)
         try:
-            self.film.write(self.wanted.video)
+            self.video.write(self.options.video)
         except InputError as error:
-            say(f"note: there is no video: {error}")
+            print_stderr(f"note: the video was not written: {error}")
 
-    def _save(self, step: int, image: "Picture") -> None:
-        from stylejax.images.io import lay, write_image
+    def _save(self, step: int, image: "HostImage") -> None:
+        from stylejax.images.io import flatten_alpha, write_image
 
-        image, alpha = lay(image, self.inputs.alpha, self.out)
+        image, alpha = flatten_alpha(image, self.inputs.alpha, self.out)
         try:
-            write_image(self.out, image, alpha=alpha, bits=self.plan.config.bits)
+            write_image(self.out, image, alpha=alpha, bit_depth=self.plan.config.bit_depth)
         except InputError as error:
-            say(f"note: the picture was not saved at step {step}, and the run goes on: {error}")
-        self.saved = step
+            print_stderr(f"note: the image was not saved at step {step}; the run continues: {error}")
+        self.saved_step = step
 
-    def _show(self, step: int, image: "Picture") -> None:
-        self.picture, self.shown = half_blocks(image), time.monotonic()
+    def _show(self, step: int, image: "HostImage") -> None:
+        self.text, self.last_shown = render_half_blocks(image), time.monotonic()
 
 
-def shows_colors() -> bool:
-    """Whether standard error is a terminal of 256 or all colors, so that it can show a picture."""
+def supports_color() -> bool:
+    """Return whether standard error is a terminal of at least 256 colors."""
     from rich.console import Console
 
     console = Console(stderr=True)
     return console.is_terminal and console.color_system in ("256", "truecolor")
 
 
-def half_blocks(image: "Picture", columns: int = 0, rows: int = 0) -> "Text":
-    """A picture of characters: each is the upper half of its cell, over a ground of another color for the lower half. It fits
-    into the terminal, or into so many columns and rows."""
+def render_half_blocks(image: "HostImage", columns: int = 0, rows: int = 0) -> "Text":
+    """Return the image as text in which each character is two pixels, its color above its background.
+
+    By default the text fits into the terminal.
+    """
     from rich.console import Console
     from rich.text import Text
 
-    from stylejax.images.io import levels
+    from stylejax.images.io import quantize
     from stylejax.images.resize import resize
 
     console = Console(stderr=True)
     columns, rows = columns or console.width, rows or max(1, console.height - 3)
     h, w = image.shape[:2]
     scale = min(columns / w, 2 * rows / h)
-    pixels = levels(resize(image, 2 * max(1, round(h * scale / 2)), max(1, round(w * scale))))
+    pixels = quantize(resize(image, 2 * max(1, round(h * scale / 2)), max(1, round(w * scale))))
     text = Text(no_wrap=True)
     for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
         for a, b in zip(upper, lower, strict=True):
@@ -115,74 +113,59 @@ def half_blocks(image: "Picture", columns: int = 0, rows: int = 0) -> "Text":
     return text
 
 
-@contextmanager
-def progress_bar(
-    show: bool = True, picture: "Callable[[], Text | None] | None" = None
-) -> "Iterator[Callable[[Step], None]]":
-    """A bar on standard error with step, size, loss, steps a second and time left, below what `picture` gives, if it does;
-    gives the function that moves it. The bar is of the work, for the steps of a fine scale take many times as long."""
-    from rich.console import Console, Group
-    from rich.live import Live
+def _progress(show: bool, *texts: str) -> "Progress":
+    """Return a bar on standard error with these columns and the time left."""
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[steps]}", style="progress.download"),
-        TextColumn("{task.fields[size]}  loss {task.fields[loss]}  {task.fields[speed]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    progress = Progress(*columns, console=console, disable=not show, refresh_per_second=4)
-    both = Live(get_renderable=lambda: Group(picture() or "", progress), console=console) if picture else progress
-    with both:
+    bar, times = BarColumn(bar_width=30), (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    console = Console(stderr=True, highlight=False)
+    return Progress(bar, *map(TextColumn, texts), *times, console=console, disable=not show, refresh_per_second=4)
+
+
+@contextmanager
+def progress_bar(
+    show: bool = True, preview: "Callable[[], Text | None] | None" = None
+) -> "Iterator[Callable[[Step], None]]":
+    """Show the progress of a run below the text of `preview`, and yield the function that advances it.
+
+    The bar measures work, because a step of a fine scale takes many times as long as one of a coarse scale.
+    """
+    from rich.console import Group
+    from rich.live import Live
+
+    steps_column = "[progress.download]{task.fields[steps]}"
+    progress = _progress(show, steps_column, "{task.fields[size]}  loss {task.fields[loss]}  {task.fields[speed]}")
+    live = progress
+    if preview:
+        live = Live(get_renderable=lambda: Group(preview() or "", progress), console=progress.console)
+    with live:
         work = progress.add_task("", total=None, steps="", size="compiling", loss="–", speed="")
         steps = progress.add_task("", visible=False)
 
-        def move(step: "Step") -> None:
+        def advance(step: "Step") -> None:
             progress.update(steps, completed=step.step)
-            speed = progress.tasks[1].speed
-            progress.update(
-                work,
-                total=1,
-                completed=step.done,
-                steps=f"{step.step}/{step.steps}",
-                size=f"{step.size[1]}×{step.size[0]}",
-                loss=f"{step.loss:.4g}",
-                speed=f"{speed:.2f} steps/s" if speed else "",
-            )
+            speed = f"{rate:.2f} steps/s" if (rate := progress.tasks[1].speed) else ""
+            size, loss, count = f"{step.size[1]}×{step.size[0]}", f"{step.loss:.4g}", f"{step.step}/{step.steps}"
+            progress.update(work, total=1, completed=step.done, steps=count, size=size, loss=loss, speed=speed)
 
-        yield move
+        yield advance
 
 
 @contextmanager
 def sweep_bar(rows: int, work: float, show: bool = True) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
-    """A bar on standard error over the work of all rows, with the rows that are done and the time left; gives the function
-    that moves it by a step of some rows and its work, and the one that tells that a row has ended, with a line on it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(bar_width=30),
-        TextColumn("{task.fields[done]} of {task.fields[rows]} rows  {task.fields[now]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=Console(stderr=True, highlight=False), disable=not show, refresh_per_second=4
-    ) as bar:
+    """Show the progress of a sweep; yield one function to advance it and one to print a finished row."""
+    with _progress(show, "{task.fields[done]} of {task.fields[rows]} rows  {task.fields[now]}") as bar:
         task = bar.add_task("", total=work, done=0, rows=rows, now="compiling")
 
-        def move(numbers: Sequence[int], infos: Sequence[Any], work: float) -> None:
-            which = f"row {numbers[0]}" if len(numbers) == 1 else f"rows {numbers[0]} … {numbers[-1]}"
+        def advance(numbers: Sequence[int], infos: Sequence[Any], work: float) -> None:
+            name = f"row {numbers[0]}" if len(numbers) == 1 else f"rows {numbers[0]} … {numbers[-1]}"
             losses = " ".join(f"{float(info.value):.4g}" for info in infos[:3])
             more = " …" if len(infos) > 3 else ""
-            bar.update(task, advance=work, now=f"{which}: loss {losses}{more}")
+            bar.update(task, advance=work, now=f"{name}: loss {losses}{more}")
 
-        def ended(line: str) -> None:
+        def finish(line: str) -> None:
             bar.update(task, done=bar.tasks[0].fields["done"] + 1)
             bar.console.print(line, markup=False, soft_wrap=True)
 
-        yield move, ended
+        yield advance, finish

@@ -1,7 +1,7 @@
-"""The command line: `stylejax VERB …`. The one place that prints, exits, and sets what is global.
+"""Command line: `stylejax COMMAND …`. Only this package prints, exits and changes global state.
 
-A verb is a dataclass: its fields are the options, their docstrings the help, and calling it does the work. Heavy imports wait
-until then, so that `stylejax --help` starts without jax.
+A command is a dataclass: its fields are the options, their docstrings are the help, and calling it does the work. Heavy imports
+are deferred until then, so that `stylejax --help` starts without jax.
 """
 
 import os
@@ -11,89 +11,76 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli import provenance, reconstruct, weights
 from stylejax.cli.features import Features
-from stylejax.cli.files import Files, OutputOptions
-from stylejax.cli.parsing import Output, asking, comma_separated, one_line_errors, preset_name, say, union_of
-from stylejax.cli.run import options_of, run_transfer
-from stylejax.cli.runtime import INTERRUPTED, ask_for_huge_pages
+from stylejax.cli.files import OutputOptions, RunFiles
+from stylejax.cli.parsing import Output, find_preset, parse_command, print_stderr, with_required_args
+from stylejax.cli.run import run_transfer, to_argv
+from stylejax.cli.runtime import EXIT_INTERRUPTED, enable_huge_pages
 from stylejax.cli.sweep import Sweep
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.presets import PRESETS, SAID, preset
+from stylejax.presets import preset
 
-FAULT, CLOSED = 2, 141
-"""The input is at fault; nobody reads the output any more, as a shell says it."""
+EXIT_USAGE, EXIT_SIGPIPE = 2, 141
+"""Exit codes of invalid input and, by the convention of shells, of a closed output pipe."""
 
-GROUPS = {"reconstruct": reconstruct, "weights": weights}
-"""Verbs with verbs of their own."""
-
-
-def _presets() -> str:
-    """The help on presets: what each is for, and which options it stands for."""
-    sets = {
-        name: f" ({shlex.join(options_of(config))})" if options_of(config) else "" for name, config in PRESETS.items()
-    }
-    lines = [f"{name}: {SAID[name]}{sets[name]}." for name in PRESETS]
-    return " ".join(["Where the defaults of the other options come from.", *lines])
+COMMAND_GROUPS = {"reconstruct": reconstruct, "weights": weights}
+"""Commands with subcommands."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """Give the picture CONTENT the style of the picture STYLE; of several styles, their mean."""
+    """Render the content of the image CONTENT in the style of one or more STYLE images."""
 
     content: Annotated[Positional[Path], arg(metavar="CONTENT")]
-    """The picture whose objects and arrangement are kept."""
+    """Image whose objects and arrangement are kept."""
     style: Annotated[Positional[tuple[Path, ...]], arg(metavar="STYLE [STYLE …]")]
-    """One or more pictures whose colors, strokes and shapes are taken on."""
+    """One or more images whose colors, strokes and shapes are used."""
     out: Output
-    preset: Annotated[
-        Literal["default", "fast", "quality", "print", "paper", "gatys2016", "neural-style"], arg(help=_presets())
-    ] = "default"
+    preset: Literal["default", "fast", "quality", "large", "paper", "gatys2016", "neural-style"] = "default"
+    """Preset of default values; explicit options override it. `--preset NAME --help` shows its values."""
     config: OmitArgPrefixes[TransferConfig] = TransferConfig()
     output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
-        """Everything that can be checked is checked before the work starts."""
         if not self.style:
-            raise InputError("no STYLE was given; name at least one picture after the content")
-        return run_transfer(
-            Files(content=self.content, styles=self.style, out=self.out, output=self.output), self.config
-        )
+            raise InputError("no STYLE was given; name at least one image after the content")
+        files = RunFiles(content=self.content, styles=self.style, out=self.out, output=self.output)
+        return run_transfer(files, self.config)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Paint a photograph like a starry night: the main job, on pictures that need no download."""
+    """Render a sample photograph in the style of a generated starry night; no image is downloaded."""
 
     out: Annotated[Path, arg(aliases=["-o"])] = Path("stylejax-demo")
-    """The folder for the photograph, the painting and the result."""
+    """Folder for the photograph, the painting and the result."""
     config: OmitArgPrefixes[TransferConfig] = TransferConfig(size=448, steps=250)
     output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
-        """Prints the `transfer` command that it stands for, then does as that command would."""
+        """Print the equivalent `transfer` command, then run it."""
         from stylejax.images.samples import write_demo
 
         content, style = write_demo(self.out)
         out = self.out / "picture.png"
-        command = ["stylejax", "transfer", str(content), str(style), "-o", str(out), *options_of(self.config)]
-        say(f"$ {shlex.join(command)}")
-        return run_transfer(Files(content=content, styles=(style,), out=out, output=self.output), self.config)
+        command = ["stylejax", "transfer", str(content), str(style), "-o", str(out), *to_argv(self.config)]
+        print_stderr(f"$ {shlex.join(command)}")
+        return run_transfer(RunFiles(content=content, styles=(style,), out=out, output=self.output), self.config)
 
 
 def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda: None) -> int:
-    """Run one command and return its exit code: 0 done, 2 the input is at fault, 130 interrupted.
+    """Run one command and return its exit code: 0 for success, 2 for invalid input, 130 for an interrupt.
 
-    `prepare` is called before the work, and not for `--help` or words that make no sense.
+    `prepare` is called after parsing and before the work, not for `--help` or invalid options.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    warnings.showwarning = lambda message, *_: say(f"note: {message}")
+    warnings.showwarning = lambda message, *_: print_stderr(f"note: {message}")
     try:
         command = parse(words)
         prepare()
@@ -101,54 +88,48 @@ def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda
     except (InputError, FloatingPointError) as error:
         return _refuse(str(error))
     except (MemoryError, RuntimeError) as error:
-        # What was predicted to fit did not: other programs took memory meanwhile.
+        # The memory prediction fails if other programs allocate memory meanwhile.
         if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _refuse("out of memory; take a smaller --size, a smaller --history, or --optimizer adam")
     except KeyboardInterrupt:
-        say("stylejax: interrupted before there was a picture")
-        return INTERRUPTED
+        print_stderr("stylejax: interrupted before an image was saved")
+        return EXIT_INTERRUPTED
 
 
 def entry() -> None:
-    """The console script. File names that are no text must not spoil the last line, nor a reader that has seen enough."""
+    """Run the console script: escape undecodable file names on output and exit with 141 on a closed pipe."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         try:
-            sys.exit(main(prepare=ask_for_huge_pages))
+            sys.exit(main(prepare=enable_huge_pages))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # What is left would be written when Python ends, and complained of then.
+        # Python would flush the rest at exit, and report the closed pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(CLOSED)
+        sys.exit(EXIT_SIGPIPE)
 
 
 def parse(words: Sequence[str]) -> Callable[[], int]:
-    """The verb that the words ask for, with its values checked. Raises `InputError` for words that make no sense."""
-    words = list(words)
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(comma_separated)
-    if words and words[0] in GROUPS:
-        group = GROUPS[words[0]]
-        prog, description, verbs, words = f"stylejax {words[0]}", group.__doc__, group.VERBS, words[1:]
-    else:
-        prog, description = "stylejax", "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX."
-        verbs = {
-            "demo": Demo(),
-            "transfer": asking(Transfer, config=preset(preset_name(words))),
-            "reconstruct": reconstruct.Reconstruct(),
-            "features": asking(Features),
-            "sweep": asking(Sweep),
-            **provenance.VERBS,
-            "weights": weights.Weights(),
-        }
-    union: Any = tyro.conf.OmitSubcommandPrefixes[union_of(verbs)]
-    with one_line_errors():
-        return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
+    """Return the command with its validated options. Raise `InputError` for words that cannot be parsed."""
+    if words and words[0] in COMMAND_GROUPS:
+        group = COMMAND_GROUPS[words[0]]
+        return parse_command(group.COMMANDS, words[1:], f"stylejax {words[0]}", str(group.__doc__))
+    commands = {
+        "demo": Demo(),
+        "transfer": with_required_args(Transfer, config=preset(find_preset(words))),
+        "reconstruct": reconstruct.Reconstruct(),
+        "features": with_required_args(Features),
+        "sweep": with_required_args(Sweep),
+        **provenance.COMMANDS,
+        "weights": weights.Weights(),
+    }
+    description = "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX."
+    return parse_command(commands, words, "stylejax", description)
 
 
 def _refuse(reason: str) -> int:
-    say(f"stylejax: error: {' '.join(reason.splitlines())}")
-    return FAULT
+    print_stderr(f"stylejax: error: {' '.join(reason.splitlines())}")
+    return EXIT_USAGE

@@ -1,56 +1,99 @@
-"""From words to a verb: what tyro has to be told, and what it says when it understands nothing, in one line."""
+"""Command-line parsing with tyro: subcommands, option groups, list values and one-line errors."""
 
+import argparse
 import contextlib
 import dataclasses
+import functools
 import io
+import operator
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import arg, subcommand
+from tyro.constructors import StructConstructorSpec, StructFieldSpec
 
+from stylejax.config import OPTION_GROUPS, TransferConfig
 from stylejax.errors import InputError
 
-Output = Annotated[Path, arg(aliases=["-o"], help="The file to write: PNG, JPEG, WebP, TIFF or BMP, by its name.")]
-Weights = Annotated[str, arg(help="The network: auto, vgg19, vgg16, random, or a weights FILE.")]
-Pooling = Annotated[Literal["avg", "max"], arg(help="avg as in the paper, or max as in the network's training.")]
-"""Options that several commands have."""
+Output = Annotated[Path, arg(aliases=["-o"], help="Image file to write: PNG, JPEG, WebP, TIFF or BMP, by its suffix.")]
+Weights = Annotated[str, arg(help="Weights of the network: auto, vgg19, vgg16, random, or a weights FILE.")]
+Pooling = Annotated[Literal["avg", "max"], arg(help="Pooling of the network: avg (the paper) or max (as trained).")]
+"""Options of several commands."""
 
 
-def union_of(verbs: dict[str, Any]) -> Any:
-    """The type that tyro reads subcommands from: one alternative a verb."""
-    union: Any = None
-    for name, default in verbs.items():
-        verb = Annotated[type(default), subcommand(name, default=default)]
-        union = verb if union is None else union | verb
-    return union
+def parse_command(commands: dict[str, Any], words: Sequence[str], prog: str, description: str) -> Any:
+    """Return the command with its validated options; each of the `commands` is given as its defaults."""
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_comma_separated)
+    registry.struct_rule(_option_groups)
+    types = (Annotated[type(default), subcommand(name, default=default)] for name, default in commands.items())
+    union: Any = tyro.conf.OmitSubcommandPrefixes[functools.reduce(operator.or_, types)]
+    with tyro_errors():
+        return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
 
 
-def asking(verb: type, **known: Any) -> Any:
-    """A verb as the defaults of its options: what is neither known nor has a default must be given, which tyro marks by
-    a value that is of no field's type."""
-    instance = object.__new__(verb)
-    for field in dataclasses.fields(verb):
+def with_required_args(command: type, **defaults: Any) -> Any:
+    """Return a command with `tyro.MISSING` for its required options, for use as a subcommand default."""
+    instance = object.__new__(command)
+    for field in dataclasses.fields(command):
         default = tyro.MISSING if field.default is dataclasses.MISSING else field.default
-        object.__setattr__(instance, field.name, known.get(field.name, default))
+        vars(instance)[field.name] = defaults.get(field.name, default)
     return instance
 
 
-def preset_name(words: Sequence[str]) -> str:
-    """The preset is read before the rest, for it sets the defaults of the rest; of two the last counts."""
-    found = "default"
-    for word, following in zip(words, [*words[1:], ""], strict=False):
-        name, equals, value = word.partition("=")
-        if name == "--preset":
-            found = value if equals else following
-    return found
+def find_preset(words: Sequence[str]) -> str:
+    """Return the last `--preset`; it is parsed before the other options because it sets their defaults."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", nargs="?", default="default", const="")
+    return parser.parse_known_args(words)[0].preset
 
 
-def comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-    """Reads and shows `A,B` for a tuple of names or of numbers, or for one number or several."""
+def print_stderr(line: str) -> None:
+    """Print a line for the user; standard output is for results that a program may read."""
+    print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def tyro_errors() -> Iterator[None]:
+    """Turn tyro's boxed error message into an `InputError` of one line."""
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output):
+            yield
+    except SystemExit as stop:
+        if stop.code:
+            raise InputError(_condense(output.getvalue())) from None
+        sys.stderr.write(output.getvalue())
+        raise
+
+
+def _option_groups(info: tyro.constructors.StructTypeInfo) -> StructConstructorSpec | None:
+    """Nest the options of a `TransferConfig` by `OPTION_GROUPS`, for each of which tyro prints a heading."""
+    config = info.type
+    if not (isinstance(config, type) and issubclass(config, TransferConfig)) or issubclass(config, SimpleNamespace):
+        return None
+
+    def group(heading: str, names: Sequence[str]) -> StructFieldSpec:
+        # tyro takes the help from the docstrings of the base class.
+        members = {name: config.__dataclass_fields__[name] for name in names}
+        group_type = type(heading, (SimpleNamespace, config), {"__dataclass_fields__": members})
+        default = group_type(**{name: getattr(info.default, name) for name in names})
+        annotated: Any = Annotated[group_type, arg(name=heading, prefix_name=False, help="")]
+        return StructFieldSpec(heading, annotated, default)
+
+    return StructConstructorSpec(
+        lambda **groups: config(**{name: value for group in groups.values() for name, value in vars(group).items()}),
+        tuple(group(*item) for item in OPTION_GROUPS.items()),
+    )
+
+
+def _comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """Parse and print `A,B` for a tuple of names or numbers, and for one number or several."""
     kinds = {tuple[str, ...]: str, tuple[float, ...]: float, float | tuple[float, ...]: float}
     if info.type not in kinds:
         return None
@@ -69,27 +112,8 @@ def comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
     )
 
 
-def say(line: str) -> None:
-    """To standard error; what a program may read goes to standard output."""
-    print(line, file=sys.stderr)
-
-
-@contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turns the box of many lines, with which tyro refuses words, into an `InputError` of one line."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            yield
-    except SystemExit as stop:
-        if stop.code:
-            raise InputError(_condensed(said.getvalue())) from None
-        sys.stderr.write(said.getvalue())
-        raise
-
-
-def _condensed(box: str) -> str:
-    """What is wrong, what may have been meant, and where the help is; the help itself is left out."""
+def _condense(box: str) -> str:
+    """Return the fault, suggestions and the pointer to the help from tyro's error box."""
     lines = [line.strip("│| ") for line in re.sub(r"\x1b\[[\d;]*m", "", box).splitlines()[1:-1]]
     parts = re.split(r"^[-─]{3,}$", "\n".join(lines), flags=re.MULTILINE)
     sections = [part.strip().split("\n") for part in parts if part.strip()]

@@ -1,4 +1,4 @@
-"""One run of the command line: files in, one file out, with a bar, a log, and an orderly end when it is interrupted."""
+"""Runs from the command line, with progress bar, log, checkpoints and graceful interrupts."""
 
 import dataclasses
 import functools
@@ -10,69 +10,78 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylejax.cli.files import Files, Inputs, places, read_inputs, write_somewhere
-from stylejax.cli.parsing import say
-from stylejax.cli.runtime import DONE, INTERRUPTED, deterministic, graceful_interrupt, row_mesh, start_jax
+from stylejax.cli.files import Inputs, RunFiles, input_paths, read_inputs, write_with_fallback
+from stylejax.cli.parsing import print_stderr
+from stylejax.cli.runtime import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    device_mesh,
+    enable_compilation_cache,
+    enable_determinism,
+    graceful_interrupt,
+)
 from stylejax.config import TransferConfig
-from stylejax.config_validation import option
+from stylejax.config_validation import flag_name
 
 if TYPE_CHECKING:
-    from stylejax.cli.display import Watcher
-    from stylejax.runs.checkpoint import Keeper
+    from stylejax.cli.display import Preview
+    from stylejax.runs.checkpoint import CheckpointWriter
     from stylejax.runs.event_log import RunLog
-    from stylejax.runs.provenance import Recipe
+    from stylejax.runs.provenance import Provenance
     from stylejax.synthesis.transfer import Checkpoint, Result, Step
 
 
-def run_transfer(files: Files, config: TransferConfig, resume: Path | None = None) -> int:
-    """Files in, one file out; `resume` is the file of an interrupted run of the same files and config."""
+def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = None) -> int:
+    """Run style transfer from files, or from the checkpoint `resume`, and return the exit code."""
     inputs = read_inputs(files, config)
     if files.output.deterministic:
-        deterministic()
-    start_jax()
-    from stylejax.cli.display import Watcher, check_watching
-    from stylejax.models.pretrained import resolve
-    from stylejax.runs.checkpoint import Keeper, read_checkpoint, read_position, run_file
+        enable_determinism()
+    enable_compilation_cache()
+    from stylejax.cli.display import Preview
+    from stylejax.models.pretrained import load_pretrained
+    from stylejax.runs.checkpoint import CheckpointWriter, checkpoint_path, read_checkpoint, read_header
     from stylejax.runs.event_log import RunLog
-    from stylejax.runs.provenance import recipe
+    from stylejax.runs.provenance import make_provenance
     from stylejax.runs.schema import plain
-    from stylejax.synthesis.factories import check_scale, vgg_of
+    from stylejax.synthesis.factories import make_vgg, require_published_weights
     from stylejax.synthesis.transfer import run_plan
     from stylejax.synthesis.validation import make_plan
 
     shapes = inputs.content.shape, [image.shape for image in inputs.styles]
-    parameters, explanation = resolve(config.weights, config.seed)
-    check_scale(config, parameters.normalized)
+    parameters, explanation = load_pretrained(config.weights, config.seed)
+    require_published_weights(config, parameters.normalized)
     plan = make_plan(config, parameters.network, *shapes, inputs.masks)
-    # The decided tile and shard are recorded, so that another machine makes the same image.
+    # Record the chosen tile and shard, so that another machine makes the same image.
     config = dataclasses.replace(config, tile=plan.config.tile, shard=plan.config.shard)
-    check_watching(files.output, plan.partition.shards)
-    made_of = recipe(files.content, files.styles, config, parameters)
-    before = read_position(resume).seconds if resume else 0.0
+    preview = Preview(files, plan, inputs)
+    provenance = make_provenance(files.content, files.styles, config, parameters)
+    elapsed = read_header(resume).seconds if resume else 0.0
     checkpoint = read_checkpoint(resume, plan) if resume else None
-    say(explanation)
-    every = files.output.checkpoint_every
-    keeper = Keeper(run_file(files.out), made_of, places(files, config), every, say, before)
-    watcher = Watcher(files, plan, inputs)
-    with closing(RunLog(files.output.log, before, complain=say)) as run_log:
-        start = plain(made_of)
+    print_stderr(explanation)
+    every, path = files.output.checkpoint_every, checkpoint_path(files.out)
+    writer = CheckpointWriter(path, provenance, input_paths(files, config), every, print_stderr, elapsed)
+    with closing(RunLog(files.output.log, elapsed, warn=print_stderr)) as run_log:
+        start = plain(provenance)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
-        run = functools.partial(run_plan, plan, inputs.content, inputs.styles, vgg_of(config, parameters))
-        result = _watched(functools.partial(run, resume=checkpoint, mesh=row_mesh(plan)), run_log, keeper, watcher)
-        watcher.end(result.steps, result.image)
-        result = _written(files, config, inputs, made_of, result, time.perf_counter() - run_log.began)
+        run = functools.partial(run_plan, plan, inputs.content, inputs.styles, make_vgg(config, parameters))
+        run = functools.partial(run, resume_from=checkpoint, mesh=device_mesh("rows", plan.partition.shards))
+        result = _run_watched(run, run_log, writer, preview)
+        preview.end(result.steps, result.image)
+        result = _write_result(files, config, inputs, provenance, result, time.perf_counter() - run_log.start_time)
         run_log.end(result)
-    if not result.stopped:
-        keeper.remove()
-    return _report(result, files, inputs, keeper.path if keeper.written else None)
+    if not result.interrupted:
+        writer.remove()
+    return _report(result, files, inputs, writer.path if writer.written else None)
 
 
-def _watched(run: "Callable[..., Result]", run_log: "RunLog", keeper: "Keeper", watcher: "Watcher") -> "Result":
-    """Run with a bar and a log of the steps; the state is saved, and the image watched, between them."""
+def _run_watched(
+    run: "Callable[..., Result]", run_log: "RunLog", writer: "CheckpointWriter", preview: "Preview"
+) -> "Result":
+    """Run with a progress bar, a log, checkpoints and previews."""
     from stylejax.cli.display import progress_bar
 
     with (
-        progress_bar(picture=(lambda: watcher.picture) if watcher.shows else None) as bar,
+        progress_bar(preview=(lambda: preview.text) if preview.enabled else None) as bar,
         graceful_interrupt() as interrupted,
     ):
 
@@ -82,28 +91,29 @@ def _watched(run: "Callable[..., Result]", run_log: "RunLog", keeper: "Keeper", 
             return interrupted()
 
         def keep(checkpoint: "Checkpoint") -> None:
-            keeper.keep(checkpoint, now=interrupted())
-            watcher(checkpoint)
+            writer.save(checkpoint, now=interrupted())
+            preview(checkpoint)
 
-        return run(callback=watch, keep=keep)
+        return run(callback=watch, on_checkpoint=keep)
 
 
-def _written(
-    files: Files, config: TransferConfig, inputs: Inputs, made_of: "Recipe", result: "Result", seconds: float
+def _write_result(
+    files: RunFiles, config: TransferConfig, inputs: Inputs, provenance: "Provenance", result: "Result", seconds: float
 ) -> "Result":
-    """Writes the picture with its manifest in it and beside it; the result as it was written."""
-    from stylejax.images.io import lay
-    from stylejax.runs.manifest import Manifest, embedded, outcome, write_beside
+    """Write the image with its manifest inside and beside it, and return the result as written."""
+    from stylejax.images.io import flatten_alpha
+    from stylejax.runs.manifest import Manifest, embedded_json, outcome, write_sidecar
 
-    image, alpha = lay(result.image, inputs.alpha, files.out)
+    image, alpha = flatten_alpha(result.image, inputs.alpha, files.out)
     result = result._replace(image=image)
-    manifest = Manifest(made_of, outcome(result, seconds, config.bits))
-    write_somewhere(files.out, image, embedded(manifest) if files.output.metadata else "", alpha, config.bits)
-    write_beside(files.out, manifest)
+    manifest = Manifest(provenance, outcome(result, seconds, config.bit_depth))
+    embedded = embedded_json(manifest) if files.output.metadata else ""
+    write_with_fallback(files.out, image, embedded, alpha, config.bit_depth)
+    write_sidecar(files.out, manifest)
     return result
 
 
-def _report(result: "Result", files: Files, inputs: Inputs, run: Path | None) -> int:
+def _report(result: "Result", files: RunFiles, inputs: Inputs, checkpoint: Path | None) -> int:
     from stylejax.images.resize import resize
     from stylejax.synthesis.reconstruct import psnr
 
@@ -111,21 +121,23 @@ def _report(result: "Result", files: Files, inputs: Inputs, run: Path | None) ->
     if not inputs.styles:
         print(f"PSNR {psnr(result.image, resize(inputs.content, h, w)):.1f} dB")
     print(f"{files.out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
-    if not result.stopped:
-        return DONE
-    how = f"; to go on: {shlex.join(['stylejax', 'resume', str(run), *options_of(files.output)])}" if run else ""
-    say(f"stylejax: interrupted after {result.steps} steps; the best picture so far was saved{how}")
-    return INTERRUPTED
+    if not result.interrupted:
+        return EXIT_OK
+    command = ["stylejax", "resume", str(checkpoint), *to_argv(files.output)]
+    hint = f"; to continue: {shlex.join(command)}" if checkpoint else ""
+    print_stderr(f"stylejax: interrupted after {result.steps} steps; the best image so far was saved{hint}")
+    return EXIT_INTERRUPTED
 
 
-def options_of(chosen: Any) -> list[str]:
-    """The words that make a group of options out of its default one."""
-    default = type(chosen)()
-    changed = {f.name: value for f in fields(chosen) if (value := getattr(chosen, f.name)) != getattr(default, f.name)}
-    return [word for name, value in changed.items() for word in _option(name, value)]
-
-
-def _option(name: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [option(name) if value else option(f"no_{name}")]
-    return [option(name), ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+def to_argv(options: Any) -> list[str]:
+    """Return the command-line words that turn the default options into these."""
+    default, words = type(options)(), []
+    for name in (field.name for field in fields(options)):
+        value = getattr(options, name)
+        if value == getattr(default, name):
+            continue
+        if isinstance(value, bool):
+            words.append(flag_name(name if value else f"no_{name}"))
+        else:
+            words += [flag_name(name), ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return words

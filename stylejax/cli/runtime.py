@@ -1,4 +1,4 @@
-"""Process-wide settings of the command line: signals, exit codes, XLA's flags and cache, memory pages, devices."""
+"""Process-wide settings of the command line: signals, XLA flags and cache, memory pages, devices."""
 
 import contextlib
 import os
@@ -14,37 +14,38 @@ from stylejax.errors import InputError
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from stylejax.synthesis.validation import Plan
+EXIT_OK, EXIT_INTERRUPTED = 0, 130
 
-DONE, INTERRUPTED = 0, 130
+DETERMINISTIC_FLAGS = "--xla_gpu_deterministic_ops=true"
+"""Forbids sums in random order and the selection of kernels by timing on a GPU."""
 
-DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
-"""On a GPU: no operations whose order of summation is left to chance, and no choice of kernels by their speed."""
-
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-"""Linux's setting for pages of 2 MiB: always, never, or with `[madvise]` on request."""
+HUGE_PAGES_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+"""Linux setting for 2 MiB pages; in the mode `[madvise]` a program must request them."""
 
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C or SIGTERM into a flag that ends the run after its step; a second one ends it at once."""
-    asked: list[int] = []
+    """Turn the first Ctrl-C or SIGTERM into a flag, with which a run ends after its step.
 
-    def ask(number: int, _: Any) -> None:
-        if asked:
+    The second one raises `KeyboardInterrupt`.
+    """
+    received: list[int] = []
+
+    def receive(number: int, _: Any) -> None:
+        if received:
             raise KeyboardInterrupt
-        asked.append(number)
+        received.append(number)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def start_jax() -> None:
-    """Keeps compiled programs in the user's cache, so that the second run of a size starts at once."""
+def enable_compilation_cache() -> None:
+    """Cache compiled programs on disk, so that the second run of a size starts at once."""
     import jax
 
     from stylejax.models.download import cache_folder
@@ -54,28 +55,27 @@ def start_jax() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def row_mesh(plan: "Plan") -> "Mesh | None":
-    """Return the devices that share the rows of an image; None for one."""
+def device_mesh(axis: str, count: int) -> "Mesh | None":
+    """Return a mesh of the first `count` devices of this process; None for one device."""
     import jax
 
-    shards = plan.partition.shards
-    if shards == 1:
+    if count == 1:
         return None
-    kinds, devices = (jax.sharding.AxisType.Auto,), jax.local_devices()[:shards]
-    return jax.make_mesh((shards,), ("rows",), axis_types=kinds, devices=devices)
+    kinds, devices = (jax.sharding.AxisType.Auto,), jax.local_devices()[:count]
+    return jax.make_mesh((count,), (axis,), axis_types=kinds, devices=devices)
 
 
 def is_deterministic(flags: str) -> bool:
-    """Whether these flags have `DETERMINISTIC` in force: of two that contradict the last counts."""
-    name = DETERMINISTIC.split("=")[0]
-    said = [flag for flag in flags.split() if flag.split("=")[0] == name]
-    return bool(said) and said[-1] in (name, DETERMINISTIC, f"{name}=1")
+    """Return whether `DETERMINISTIC_FLAGS` is in effect; the last of contradicting flags counts."""
+    name = DETERMINISTIC_FLAGS.split("=")[0]
+    matches = [flag for flag in flags.split() if flag.split("=")[0] == name]
+    return bool(matches) and matches[-1] in (name, DETERMINISTIC_FLAGS, f"{name}=1")
 
 
-def deterministic() -> None:
-    """Has a GPU give the same bits in every run; the CPU does so by itself. Before jax starts a device.
+def enable_determinism() -> None:
+    """Make GPU results reproducible bit for bit; CPU results always are.
 
-    Raises `InputError` when it is too late for that.
+    Raises `InputError` if jax has already started a device, or if XLA_FLAGS names a file.
     """
     from jax._src import xla_bridge
 
@@ -83,18 +83,18 @@ def deterministic() -> None:
     if is_deterministic(flags):
         return
     if xla_bridge.backends_are_initialized():
-        raise InputError(f"--deterministic comes too late, for jax has started; set XLA_FLAGS={DETERMINISTIC} before")
+        raise InputError(f"--deterministic must be set before jax starts; set XLA_FLAGS={DETERMINISTIC_FLAGS}")
     if flags and not flags.lstrip().startswith("-"):
-        raise InputError(f"--deterministic cannot be added, for XLA_FLAGS names a file; write {DETERMINISTIC} into it")
-    os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC}".lstrip()
+        raise InputError(f"--deterministic cannot edit the file in XLA_FLAGS; write {DETERMINISTIC_FLAGS} into it")
+    os.environ["XLA_FLAGS"] = f"{flags} {DETERMINISTIC_FLAGS}".lstrip()
 
 
-def ask_for_huge_pages() -> None:
-    """Starts this process again, once, with glibc asking for pages of 2 MiB where Linux gives them to who asks.
+def enable_huge_pages() -> None:
+    """Restart this process with 2 MiB memory pages if Linux grants them on request.
 
-    Every evaluation takes its memory anew, and on the CPU a quarter of its time went into pages of 4 KiB. glibc reads this
-    wish only at its start. A wish of the user's own stays.
+    Page faults took a quarter of an evaluation on a CPU. glibc reads its tunables only at the start of a process. Does nothing
+    if the user has set GLIBC_TUNABLES.
     """
     with contextlib.suppress(OSError):
-        if "GLIBC_TUNABLES" not in os.environ and "[madvise]" in HUGE_PAGES.read_text():
+        if "GLIBC_TUNABLES" not in os.environ and "[madvise]" in HUGE_PAGES_FILE.read_text():
             os.execve(sys.executable, sys.orig_argv, os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})

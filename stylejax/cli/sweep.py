@@ -1,4 +1,4 @@
-"""Many runs at once: a grid of settings, on every device and machine there is."""
+"""Sweeps: runs over a grid of settings, on all devices and machines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli.parsing import say
-from stylejax.cli.runtime import DONE, INTERRUPTED, graceful_interrupt, start_jax
+from stylejax.cli.parsing import print_stderr
+from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, device_mesh, enable_compilation_cache, graceful_interrupt
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.sweeps.distributed import Machines, joined, meeting
+from stylejax.sweeps.distributed import DistributedOptions, barrier, distributed_context
 
 if TYPE_CHECKING:
-    from stylejax.models.architecture import Parameters
-    from stylejax.sweeps.grid import Grid, Row
+    from stylejax.models.architecture import VGGWeights
+    from stylejax.sweeps.grid import Row, SweepSpec
 
-    Listed = TransferConfig
+    ListedConfig = TransferConfig
 else:
-    # The fields of the config, each for a list of values as they are typed. The help is read from the class they come from.
-    Listed = make_dataclass(
+    # The fields of the config with lists of unparsed values; tyro reads their help from the base class.
+    ListedConfig = make_dataclass(
         "Listed",
         [(f.name, tuple[str, ...], field(default=())) for f in fields(TransferConfig)],
         bases=(TransferConfig,),
@@ -29,131 +29,125 @@ else:
         kw_only=True,
     )
 
-INCOMPLETE = 1
+EXIT_INCOMPLETE = 1
+"""Exit code of a sweep without all of its images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Make a picture for every combination of the values that are listed, as in --seed 0,1,2 --style-weight 1e2,1e3. Several
-    layers or styles at once are joined by +, as in --style-layers conv1_1,conv1_1+conv2_1."""
+    """Make an image for every combination of listed values, as in --seed 0,1,2 --style-weight 1e2,1e3."""
 
     grid: Annotated[Positional[Path | None], arg(metavar="[GRID.toml]")] = None
-    """A file with name = value or name = [value, …] for the same settings, or a [[row]] for each combination.
-    The options below take the place of what it says."""
+    """File of name = value or name = [value, …] for settings, or a [[row]] for each combination; options override it."""
     out: Annotated[Path, arg(aliases=["-o"])]
-    """The folder for a PNG of each row, results.jsonl, sheet.png and index.html."""
+    """Folder for a PNG of each row, results.jsonl, sheet.png and index.html."""
     content: tuple[str, ...] = ()
-    """Pictures whose objects and arrangement are kept, or a folder of them."""
+    """Content images, or a folder of them."""
     style: tuple[str, ...] = ()
-    """Pictures whose style is taken on, or a folder of them."""
+    """Style images, or a folder of them. A + joins several styles or layers to one value, as in conv1_1,conv1_1+conv2_1."""
     preset: tuple[str, ...] = ()
-    """Where the other settings come from, as of stylejax transfer."""
-    lanes: int | None = None
-    """Rows that run at once on each device; by default as many as memory is predicted to hold, on the CPU one,
-    which takes as long and less memory."""
-    skip_bad: bool = False
-    """Leave out the rows that cannot be run; else one of them stops all before they start."""
+    """Presets of default values, as in stylejax transfer."""
+    batch_size: int | None = None
+    """Rows that run at once on each device. By default as many as are predicted to fit into memory; one on a CPU."""
+    skip_invalid: bool = False
+    """Omission of invalid rows. By default one of them stops the sweep before it starts."""
     resume: bool = False
-    """Go on with the sweep in the folder: rows whose picture is there, sound, and made of the same are left as they are."""
-    settings: OmitArgPrefixes[Listed] = Listed()
-    machines: OmitArgPrefixes[Machines] = Machines()
+    """Continuation of the sweep in the folder: rows with an intact image of the same provenance are kept."""
+    config: OmitArgPrefixes[ListedConfig] = ListedConfig()
+    distributed: OmitArgPrefixes[DistributedOptions] = DistributedOptions()
 
     def __call__(self) -> int:
-        """Every row is checked before the first one starts."""
         options = {name: getattr(self, name) for name in ("content", "style", "preset") if getattr(self, name)}
-        options |= {f.name: values for f in fields(self.settings) if (values := getattr(self.settings, f.name))}
+        options |= {f.name: values for f in fields(self.config) if (values := getattr(self.config, f.name))}
         if not self.grid and not options:
-            raise InputError("a sweep of nothing; list settings, as in --style-weight 1e2,1e3, or name a TOML file")
-        if self.lanes is not None and self.lanes < 1:
-            raise InputError(f"--lanes is {self.lanes}; it should be a whole number from 1")
+            raise InputError("the sweep has no settings; list some, as in --style-weight 1e2,1e3, or name a TOML file")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"--batch-size must be a whole number from 1, got {self.batch_size}")
         from stylejax.sweeps.results import check_folder
 
-        with joined(self.machines) as (process, processes):
-            start_jax()
-            grid = self._checked(options)
-            # No process writes into the folder before all have looked at it.
-            with meeting(processes):
+        with distributed_context(self.distributed) as (process, processes):
+            enable_compilation_cache()
+            sweep = self._load(options)
+            # No process may write into the folder before all of them have checked it.
+            with barrier(processes):
                 check_folder(self.out, self.resume)
-            return self._run(grid, process, processes)
+            return self._run(sweep, process, processes)
 
-    def _checked(self, options: dict[str, Any]) -> "Grid":
-        from stylejax.sweeps.grid import read_grid
+    def _load(self, options: dict[str, Any]) -> "SweepSpec":
+        from stylejax.sweeps.grid import load_sweep
 
-        grid = read_grid(self.grid, options)
-        if grid.bad and not (self.skip_bad and grid.rows):
-            raise InputError(f"{grid.refusal()} Mend them, or leave them out with --skip-bad")
-        if grid.bad:
-            say(f"left out: {grid.refusal()}")
-        return grid
+        sweep = load_sweep(self.grid, options)
+        if sweep.invalid and not (self.skip_invalid and sweep.rows):
+            raise InputError(f"{sweep.error_message()} Correct them, or leave them out with --skip-invalid")
+        if sweep.invalid:
+            print_stderr(f"left out: {sweep.error_message()}")
+        return sweep
 
-    def _run(self, grid: "Grid", process: int, processes: int) -> int:
+    def _run(self, sweep: "SweepSpec", process: int, processes: int) -> int:
         from stylejax.sweeps.report import write_report
-        from stylejax.sweeps.results import LINES, finished, gather, recipes
+        from stylejax.sweeps.results import RESULTS_FILE, load_finished, row_provenance, write_results
 
-        networks = {name: parameters for name, (parameters, _) in grid.networks.items()}
-        for line in dict.fromkeys(line for _, line in grid.networks.values()):
-            say(line)
-        made_of = recipes(networks)
-        todo = [row for row in grid.rows[process::processes] if not finished(self.out, row, made_of(row))]
+        networks = {name: parameters for name, (parameters, _) in sweep.networks.items()}
+        for line in dict.fromkeys(line for _, line in sweep.networks.values()):
+            print_stderr(line)
+        provenance = row_provenance(networks)
+        todo = [row for row in sweep.rows[process::processes] if not load_finished(self.out, row, provenance(row))]
         if processes > 1:
-            fate = "; if process 0 dies, jax ends this one too, and --resume does what is missing" if process else ""
-            say(f"process {process} of {processes}: {len(todo)} of {len(grid.rows)} rows{fate}")
-        interrupted = self._paint(todo, networks, LINES if processes == 1 else f"results-{process}.jsonl")
-        # Who was interrupted does not wait for the others, which may go on for hours.
-        with meeting(1 if interrupted else processes) as dead:
+            hint = "; if process 0 dies, jax ends this one too, and --resume makes the rest" if process else ""
+            print_stderr(f"process {process} of {processes}: {len(todo)} of {len(sweep.rows)} rows{hint}")
+        interrupted = self._run_rows(todo, networks, RESULTS_FILE if processes == 1 else f"results-{process}.jsonl")
+        # An interrupted process does not wait for the others, which may run for hours.
+        with barrier(1 if interrupted else processes) as dead:
             if process:
-                return self._end(len(grid.rows), None, dead, interrupted)
-            entries = gather(self.out, grid.rows, made_of)
-            write_report(self.out, grid.rows, entries)
-            return self._end(len(grid.rows), entries, dead, interrupted)
+                return self._finish(len(sweep.rows), None, dead, interrupted)
+            entries = write_results(self.out, sweep.rows, provenance)
+            write_report(self.out, sweep.rows, entries)
+            return self._finish(len(sweep.rows), entries, dead, interrupted)
 
-    def _paint(self, rows: "Sequence[Row]", networks: "dict[tuple[str, int], Parameters]", lines: str) -> bool:
-        """Whether it was interrupted."""
+    def _run_rows(self, rows: "Sequence[Row]", networks: "dict[tuple[str, int], VGGWeights]", results: str) -> bool:
+        """Run and save the rows, and return whether they were interrupted."""
         from stylejax.cli.display import sweep_bar
-        from stylejax.sweeps.results import BROKEN, keep, picture_of, recipes
-        from stylejax.sweeps.runner import paint
+        from stylejax.sweeps.results import NON_FINITE, row_picture, row_provenance, save_row
+        from stylejax.sweeps.runner import run_rows
         from stylejax.synthesis.schedule import step_costs
 
-        made_of = recipes(networks)
-        work = {row.number: step_costs(row.plan.schedule) for row in rows}
-        ahead = {number: iter(steps) for number, steps in work.items()}
-        total = float(sum(steps.sum() for steps in work.values()))
-        with sweep_bar(len(rows), total) as (move, ended), graceful_interrupt() as interrupted:
+        provenance = row_provenance(networks)
+        costs = {row.number: step_costs(row.plan.schedule) for row in rows}
+        remaining = {number: iter(steps) for number, steps in costs.items()}
+        total = float(sum(steps.sum() for steps in costs.values()))
+        with sweep_bar(len(rows), total) as (advance, finish), graceful_interrupt() as interrupted:
 
             def watch(batch: "Sequence[Row]", infos: Any) -> bool:
                 numbers = [row.number for row in batch]
-                move(numbers, infos, sum(next(ahead[number], 0.0) for number in numbers))
+                advance(numbers, infos, sum(next(remaining[number], 0.0) for number in numbers))
                 return interrupted()
 
-            for painted in paint(rows, networks, lanes=self.lanes, mesh=_mesh(), watch=watch):
-                keep(self.out, painted, made_of(painted.row), lines)
-                loss = f"loss {painted.result.loss:.4g}" if painted.result else BROKEN
-                ended(f"{picture_of(self.out, painted.row).name}: {loss}, {painted.seconds:.1f} s")
+            for done in run_rows(rows, networks, batch_size=self.batch_size, mesh=_mesh(), watch=watch):
+                save_row(self.out, done, provenance(done.row), results)
+                loss = f"loss {done.result.loss:.4g}" if done.result else NON_FINITE
+                finish(f"{row_picture(self.out, done.row).name}: {loss}, {done.seconds:.1f} s")
             return interrupted()
 
-    def _end(self, count: int, entries: Any, dead: Sequence[int], interrupted: bool) -> int:
-        """What there is, and what there is not, in one line each."""
+    def _finish(self, count: int, entries: Any, dead: Sequence[int], interrupted: bool) -> int:
+        """Report finished and missing rows, and return the exit code."""
+        errors = {}
         if entries is not None:
-            made = sum("error" not in entry for entry in entries.values())
-            print(f"{self.out}: {made} of {count} pictures")
-            for entry in entries.values():
-                if "error" in entry:
-                    say(f"stylejax: row {entry['row']}: {entry['error']}")
-        again = "the same command with --resume does only what is missing"
+            errors = {number: entry["error"] for number, entry in entries.items() if "error" in entry}
+            print(f"{self.out}: {len(entries) - len(errors)} of {count} images")
+        for number, error in errors.items():
+            print_stderr(f"stylejax: row {number}: {error}")
+        hint = "the same command with --resume makes only the missing images"
         if interrupted:
-            say(f"stylejax: interrupted; what is finished was kept, and {again}")
-            return INTERRUPTED
+            print_stderr(f"stylejax: interrupted; finished images were kept, and {hint}")
+            return EXIT_INTERRUPTED
         if dead:
-            say(f"stylejax: error: process {', '.join(map(str, dead))} ended before the others; {again}")
-        broken = entries is not None and (len(entries) < count or any("error" in entry for entry in entries.values()))
-        return INCOMPLETE if dead or broken else DONE
+            print_stderr(f"stylejax: error: process {', '.join(map(str, dead))} ended before the others; {hint}")
+        missing = entries is not None and (len(entries) < count or errors)
+        return EXIT_INCOMPLETE if dead or missing else EXIT_OK
 
 
 def _mesh() -> Any:
-    """All devices of this process, for lanes to be spread over; None where there is only one."""
+    """Return the mesh of all devices of this process, over which a batch is spread; None for one device."""
     import jax
 
-    devices = jax.local_devices()
-    if len(devices) == 1:
-        return None
-    return jax.make_mesh((len(devices),), ("lanes",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+    return device_mesh("batch", jax.local_device_count())

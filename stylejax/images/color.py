@@ -1,8 +1,8 @@
-"""Whose colors the picture has: the style's, or the content's (Gatys et al. 2016, *Preserving Color in Neural Artistic Style
-Transfer*). Arrays (h, w, 3) in sRGB as it is encoded, in and out.
+"""Keep the style's colors or restore the content's.
 
-The luma of a pixel is Y = 0.299 R + 0.587 G + 0.114 B, that of YIQ and YCbCr; its chroma is what is left. Both are linear, so
-that the same number added to R, G and B changes the luma alone.
+The methods are those of Gatys et al. 2016, *Preserving Color in Neural Artistic Style Transfer*. Arrays are (h, w, 3) in
+encoded sRGB. The luma of a pixel is `Y = 0.299 R + 0.587 G + 0.114 B`, as in YIQ and YCbCr; the chroma is the rest. Both are
+linear: adding the same number to R, G and B changes the luma alone.
 """
 
 from collections.abc import Sequence
@@ -11,85 +11,83 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from stylejax.images.resize import Picture
+from stylejax.images.resize import HostImage
 
-Color: TypeAlias = Literal["style", "match", "luminance", "after"]
+ColorMode: TypeAlias = Literal["style", "match", "luminance", "after"]
 Luma: TypeAlias = Float[np.ndarray, "_ _"]
 
 LUMA = np.array([0.299, 0.587, 0.114])
-"""Rec. 601, as in the papers of Gatys et al."""
+"""Weights of R, G and B in the luma by Rec. 601, as in the papers of Gatys et al."""
 
-FLOOR = 1e-5
-"""Least variance of a style's colors in any direction, a third of a percent squared: a gray picture has colors to be
-matched in one direction only, and the noise in the others is not blown up."""
+MIN_VARIANCE = 1e-5
+"""Smallest variance of a style's colors in any direction: keeps the noise of a gray style small."""
 
 
-def is_of_content(color: Color) -> bool:
-    """Whether the styles that the network sees depend on the content."""
+def styles_depend_on_content(color: ColorMode) -> bool:
+    """Return whether the network's style images depend on the content image."""
     return color not in ("style", "after")
 
 
-def is_after(color: Color) -> bool:
-    """Whether the picture gets its colors when it is made."""
+def restores_color(color: ColorMode) -> bool:
+    """Return whether the result gets the content's chroma at the end."""
     return color in ("luminance", "after")
 
 
-def before(color: Color, content: Picture, styles: Sequence[Picture]) -> tuple[Picture, list[Picture]]:
-    """Content and styles as the network is to see them: with the content's colors, or in grays, or as they are."""
-    if not is_of_content(color):
+def apply_color_mode(
+    color: ColorMode, content: HostImage, styles: Sequence[HostImage]
+) -> tuple[HostImage, list[HostImage]]:
+    """Return content and styles for the network: unchanged, gray, or styles in the content's colors."""
+    if not styles_depend_on_content(color):
         return content, list(styles)
     if color == "luminance":
         tone = luma(content)
         return _gray(tone), [_gray(match_luma(luma(style), tone)) for style in styles]
-    return content, [match_colors(style, content) for style in styles]
+    return content, [match_color(style, content) for style in styles]
 
 
-def after(color: Color, image: Picture, content: Picture) -> Picture:
-    """The picture that was made, with the chroma of a content of its size if the colors are to be kept in this way."""
-    return with_luma(content, luma(image)) if is_after(color) else image
+def restore_color(color: ColorMode, image: HostImage, content: HostImage) -> HostImage:
+    """Give an image the chroma of `content` if the mode asks for it; values may leave [0, 1]."""
+    if not restores_color(color):
+        return image
+    return (content + (luma(image) - luma(content))[..., None]).astype(np.float32)
 
 
-def luma(image: Picture) -> Luma:
-    """Y of each pixel."""
+def luma(image: HostImage) -> Luma:
+    """Return the luma Y (h, w) of an image."""
     return (image @ LUMA).astype(np.float32)
 
 
-def with_luma(image: Picture, tone: Luma) -> Picture:
-    """The chroma of `image` with another luma; values may leave [0, 1]."""
-    return (image + (tone - luma(image))[..., None]).astype(np.float32)
-
-
 def match_luma(tone: Luma, reference: Luma) -> Luma:
-    """σ_C/σ_S · (L - μ_S) + μ_C: the mean and deviation of `reference`. Of a flat picture, the mean alone."""
+    """Return `σ_C/σ_S · (L - μ_S) + μ_C`, with the mean and deviation of `reference`."""
     ratio = reference.std(dtype=np.float64) / max(tone.std(dtype=np.float64), 1e-6)
     return (ratio * (tone - tone.mean(dtype=np.float64)) + reference.mean(dtype=np.float64)).astype(np.float32)
 
 
-def match_colors(style: Picture, content: Picture) -> Picture:
-    """Return A x + b of each pixel x of the style, with the mean and covariance of the content's colors.
+def match_color(style: HostImage, content: HostImage) -> HostImage:
+    """Return `A x + b` for each style pixel x, with the mean and covariance of the content's colors.
 
-    A Σ_S Aᵀ = Σ_C and b = μ_C - A μ_S. Many A do so: the symmetric Σ_S^-½ (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^-½ moves the colors least
-    (optimal transport of one normal distribution to another). Values may leave [0, 1].
+    `A Σ_S Aᵀ = Σ_C` and `b = μ_C - A μ_S`. Several A satisfy this; `Σ_S^-½ (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^-½`, the optimal transport
+    between normal distributions, moves the colors least. Values may leave [0, 1].
     """
     pixels, reference = (x.reshape(-1, 3).astype(np.float64) for x in (style, content))
-    sigma_s, sigma_c = _covariance(pixels, FLOOR), _covariance(reference, 1e-12)
+    sigma_s, sigma_c = _covariance(pixels, MIN_VARIANCE), _covariance(reference, 1e-12)
     root, inverse = _power(sigma_s, 0.5), _power(sigma_s, -0.5)
     a = inverse @ _power(root @ sigma_c @ root, 0.5) @ inverse
     matched = (pixels - pixels.mean(0)) @ a.T + reference.mean(0)
     return matched.reshape(style.shape).astype(np.float32)
 
 
-def _covariance(pixels: Float[np.ndarray, "n 3"], least: float) -> Float[np.ndarray, "3 3"]:
-    """Σ, with no variance below `least`."""
+def _covariance(pixels: Float[np.ndarray, "n 3"], minimum: float) -> Float[np.ndarray, "3 3"]:
+    """Return Σ with all its eigenvalues at least `minimum`."""
     values, vectors = np.linalg.eigh(np.cov(pixels.T, bias=True))
-    return (vectors * np.maximum(values, least)) @ vectors.T
+    return (vectors * np.maximum(values, minimum)) @ vectors.T
 
 
 def _power(matrix: Float[np.ndarray, "3 3"], exponent: float) -> Float[np.ndarray, "3 3"]:
-    """A power of a symmetric positive matrix, by its eigenvalues."""
+    """Return a power of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.maximum(values, np.finfo(np.float64).tiny) ** exponent) @ vectors.T
 
 
-def _gray(tone: Luma) -> Picture:
+def _gray(tone: Luma) -> HostImage:
     return np.repeat(tone[..., None], 3, -1)

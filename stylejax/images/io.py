@@ -1,4 +1,4 @@
-"""Picture files to arrays and back. An array is float32 (h, w, 3), sRGB in [0, 1]."""
+"""Read and write image files as float32 arrays (h, w, 3) in sRGB, [0, 1]."""
 
 import io
 import os
@@ -14,9 +14,9 @@ from PIL import ImageCms, ImageOps
 
 from stylejax.errors import InputError, brief
 from stylejax.files import check_writable, write_atomically
-from stylejax.images import high_bit_depth
-from stylejax.images.metadata import save_options
-from stylejax.images.resize import Alpha, Picture, resize_map
+from stylejax.images.high_bit_depth import FORMATS_16BIT, decode_low_bytes, encode_png16, encode_tiff16
+from stylejax.images.metadata import metadata_save_kwargs
+from stylejax.images.resize import Alpha, HostImage, resize_channel
 
 FORMATS = {
     ".png": "PNG",
@@ -27,51 +27,50 @@ FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
-"""The kinds of files that are written, by suffix."""
+"""Formats that are written, by suffix."""
 
 MAX_PIXELS = 8192 * 6144
-"""Larger pictures are refused before they are decoded: with alpha, or 16 bits a channel, these take 1.9 GiB on the way."""
+"""Largest image that is decoded: with alpha or 16 bits a channel, it takes 1.9 GiB on the way."""
 
 MAX_BYTES = 2**30
-"""Larger files are no pictures: nobody waits until /dev/zero is read."""
+"""Largest file that is read, far above any image; it ends the reading of /dev/zero."""
 
 Pixels: TypeAlias = UInt8[np.ndarray, "_ _ _"] | UInt16[np.ndarray, "_ _ _"]
-"""An image as a file has it: channels in 8 or 16 bits."""
+"""Image (h, w, c) as stored in a file, with 8 or 16 bits a channel."""
 
 
-def read_image(path: str | os.PathLike[str]) -> Picture:
-    """Reads any picture that Pillow knows: upright by its EXIF, converted to sRGB by its profile, flattened onto white.
+def read_image(path: str | os.PathLike[str]) -> HostImage:
+    """Read an image file upright by its EXIF, converted to sRGB by its profile and blended with white.
 
-    Of an animation it takes the first frame, with a warning. PNG and TIFF of 16 bits keep them if their colors are sRGB.
-    Raises `InputError` when the file is missing, not a picture, damaged, or larger than `MAX_PIXELS`.
+    All formats of Pillow are supported. An animation gives its first frame and a warning. PNG and TIFF files with 16 bits
+    keep them if they are sRGB. Raises `InputError` if the file is missing, damaged, not an image, or above `MAX_PIXELS`.
     """
-    return read_picture(path)[0]
+    return read_image_with_alpha(path)[0]
 
 
-def read_picture(path: str | os.PathLike[str], flatten: bool = True) -> tuple[Picture, Alpha | None]:
-    """What `read_image` reads, and how opaque each pixel is, from 0 to 1; None where the picture knows only opaque ones. With
-    `flatten` off, the colors are those that the file has below its alpha."""
+def read_image_with_alpha(path: str | os.PathLike[str], flatten: bool = True) -> tuple[HostImage, Alpha | None]:
+    """Read an image as `read_image` does, and its alpha; None means that the file has no transparency.
+
+    With `flatten=False` the colors are not blended with white.
+    """
     data = _read_bytes(Path(path))
-    # Decoders meet hostile bytes in many ways (OSError, SyntaxError, struct.error, zlib.error, …); all mean the same.
+    # Decoders fail on hostile bytes with many exceptions (OSError, SyntaxError, struct.error, zlib.error, …).
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Pillow.open(io.BytesIO(data))
-            _check_pixels(path, image.size)
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(_too_large(path, f" ({image.width}×{image.height} pixels)"))
             image.load()
-            # Phones hide a second picture (a gain map, a depth map) behind a JPEG: that is no animation.
+            # The second image of a phone's MPO file is a gain map or a depth map, not a frame.
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            picture, deep = _to_srgb(ImageOps.exif_transpose(image)), _deep(data)
-            alpha = _alpha(picture) if deep is None else deep[..., 3] if deep.shape[2] == 4 else None
-            array = _to_array(picture, flatten) if deep is None else _flat(deep, flatten)
+            array, alpha = _read_16bit(data, flatten) or _read_8bit(image, flatten)
     except InputError:
         raise
     except Pillow.DecompressionBombError:
         raise InputError(_too_large(path)) from None
     except Pillow.UnidentifiedImageError:
-        raise InputError(
-            f"{path} is not a picture that can be read; give a PNG, JPEG, WebP, TIFF, GIF or BMP file"
-        ) from None
+        raise InputError(f"{path} is not an image file; give a PNG, JPEG, WebP, TIFF, GIF or BMP file") from None
     except Exception as error:
         raise InputError(f"{path} is damaged ({brief(error)}); export or download it again") from None
     if frames > 1:
@@ -79,61 +78,72 @@ def read_picture(path: str | os.PathLike[str], flatten: bool = True) -> tuple[Pi
     return array, alpha
 
 
-def check_output(path: str | os.PathLike[str], bits: int = 8) -> None:
-    """Raises `InputError` unless a picture can be written to `path`: a known suffix, of a kind that has so many `bits`, in a
-    folder that takes files."""
+def check_writable_image(path: str | os.PathLike[str], bit_depth: int = 8) -> None:
+    """Raise `InputError` unless `path` is writable and its suffix supports the bit depth."""
     target = Path(path)
-    if target.suffix.lower() not in FORMATS:
+    kind = FORMATS.get(target.suffix.lower())
+    if kind is None:
         raise InputError(f"cannot write {path}: its name should end in one of {' '.join(FORMATS)}")
-    if bits == 16 and FORMATS[target.suffix.lower()] not in high_bit_depth.KINDS:
-        raise InputError(f"cannot write {path} with 16 bits; its name should end in .png or .tif, or take --bits 8")
+    if bit_depth == 16 and kind not in FORMATS_16BIT:
+        raise InputError(
+            f"cannot write {path} with 16 bits; its name should end in .png or .tif, or take --bit-depth 8"
+        )
     check_writable(target)
 
 
 def write_image(
-    path: str | os.PathLike[str], image: Picture, text: str = "", alpha: Alpha | None = None, bits: int = 8
+    path: str | os.PathLike[str], image: HostImage, text: str = "", alpha: Alpha | None = None, bit_depth: int = 8
 ) -> None:
-    """Writes an image, clipped to [0, 1] and rounded to 8 or 16 bits, tagged as sRGB; JPEG at quality 95 without subsampling.
-    The file carries `text`, which is ASCII, where its kind has a place for it; and `alpha`, or lies on white (`lay`).
+    """Write an image, clipped to [0, 1] and tagged as sRGB, whole or not at all.
 
-    The file appears whole or not at all.
+    Args:
+        path: File name with a suffix of `FORMATS`; JPEG has quality 95 without chroma subsampling.
+        image: Image (h, w, 3).
+        text: ASCII text that is embedded if the format has a place for it.
+        alpha: Opacity, resized to the image; formats without alpha get the image blended with white.
+        bit_depth: 8 or 16 bits a channel; 16 only for PNG and TIFF.
     """
     target = Path(path)
-    check_output(target, bits)
+    check_writable_image(target, bit_depth)
     kind = FORMATS[target.suffix.lower()]
-    image, alpha = lay(image, alpha, target)
-    layers = image if alpha is None else np.concatenate([image, alpha[..., None]], 2)
+    image, alpha = flatten_alpha(image, alpha, target)
+    channels = image if alpha is None else np.concatenate([image, alpha[..., None]], 2)
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}.get(kind, {})
     try:
-        data = _encoded(levels(layers, bits), kind, options | save_options(kind, text))
+        data = _encode(quantize(channels, bit_depth), kind, options | metadata_save_kwargs(kind, text))
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {target}: {error}; choose another kind of file or a smaller size") from None
     write_atomically(target, data)
 
 
-def keeps_alpha(path: str | os.PathLike[str]) -> bool:
-    """Whether a file of this name can be transparent: PNG, WebP and TIFF can."""
+def supports_alpha(path: str | os.PathLike[str]) -> bool:
+    """Return whether an image file of this name can be transparent."""
     return FORMATS.get(Path(path).suffix.lower()) in ("PNG", "WEBP", "TIFF")
 
 
-def lay(image: Picture, alpha: Alpha | None, path: str | os.PathLike[str]) -> tuple[Picture, Alpha | None]:
-    """A picture and its alpha, brought to the picture's size, as a file of this name has them: where it keeps no alpha, the
-    picture lies on white."""
+def flatten_alpha(
+    image: HostImage, alpha: Alpha | None, path: str | os.PathLike[str]
+) -> tuple[HostImage, Alpha | None]:
+    """Return image and resized alpha for a file; without transparency, the image blended with white."""
     if alpha is None:
         return image, None
-    alpha = np.clip(resize_map(alpha, *image.shape[:2]), 0, 1)
-    return (image, alpha) if keeps_alpha(path) else (_flat(np.concatenate([image, alpha[..., None]], 2)), None)
+    alpha = np.clip(resize_channel(alpha, *image.shape[:2]), 0, 1)
+    if supports_alpha(path):
+        return image, alpha
+    return _composite_on_white(np.concatenate([image, alpha[..., None]], 2)), None
 
 
-def levels(image: Float[np.ndarray, "h w c"], bits: int = 8) -> Pixels:
-    """An image as it is written: clipped to [0, 1] and rounded to 8 bits, or to 16."""
-    # In float32 a product with 65535 is exact to a 256th of a level.
-    return np.rint(np.clip(np.asarray(image), 0, 1) * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+def quantize(image: Float[np.ndarray, "h w c"], bit_depth: int = 8) -> Pixels:
+    """Clip an image to [0, 1] and round it to 8 or 16 bits."""
+    # A float32 product with 65535 is exact to 1/256 of a level.
+    dtype = np.uint8 if bit_depth == 8 else np.uint16
+    return np.rint(np.clip(np.asarray(image), 0, 1) * (2**bit_depth - 1)).astype(dtype)
 
 
-def _encoded(pixels: np.ndarray, kind: str, options: dict) -> bytes:
+def _encode(pixels: Pixels, kind: str, options: dict) -> bytes:
     if pixels.dtype == np.uint16:
-        return {"PNG": high_bit_depth.png, "TIFF": high_bit_depth.tiff}[kind](pixels, _srgb_profile(), options)
+        encode = encode_png16 if kind == "PNG" else encode_tiff16
+        return encode(pixels, _srgb_profile(), options)
     buffer = io.BytesIO()
     Pillow.fromarray(pixels).save(buffer, kind, icc_profile=_srgb_profile(), **options)
     return buffer.getvalue()
@@ -141,24 +151,19 @@ def _encoded(pixels: np.ndarray, kind: str, options: dict) -> bytes:
 
 def _read_bytes(path: Path) -> bytes:
     if os.path.isdir(path):
-        raise InputError(f"{path} is a folder; give a picture in it")
+        raise InputError(f"{path} is a folder; give an image file in it")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the name of the picture") from None
+        raise InputError(f"{path} does not exist; check the name of the file") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; give another picture") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}; give another file") from None
     if len(data) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES:,} bytes; give a smaller picture")
+        raise InputError(f"{path} is larger than {MAX_BYTES:,} bytes; give a smaller file")
     if not data:
         raise InputError(f"{path} is empty (zero bytes); export or download it again")
     return data
-
-
-def _check_pixels(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise InputError(_too_large(path, f" ({size[0]}×{size[1]} pixels)"))
 
 
 def _too_large(path: str | os.PathLike[str], size: str = "") -> str:
@@ -166,13 +171,13 @@ def _too_large(path: str | os.PathLike[str], size: str = "") -> str:
 
 
 def _srgb_profile() -> bytes:
-    """Made with the time of its making, which is taken out: the same picture is the same bytes."""
+    """Return the sRGB profile with a fixed creation date, so that equal images are equal files."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
 def _to_srgb(image: Pillow.Image) -> Pillow.Image:
-    """Colors by the embedded profile; a profile that is damaged, or of another kind of image, is left aside."""
+    """Convert colors by the embedded profile; ignore one that is damaged or of another color mode."""
     profile = image.info.get("icc_profile")
     if profile and image.mode in ("P", "PA", "LA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -182,55 +187,49 @@ def _to_srgb(image: Pillow.Image) -> Pillow.Image:
     mode = "RGBA" if image.mode == "RGBA" else "RGB"
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, target, outputMode=mode)
+        return ImageCms.profileToProfile(image, source, target, outputMode=mode) or image
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image
-    return image if converted is None else converted
 
 
-def _deep(data: bytes) -> Float[np.ndarray, "h w c"] | None:
-    """RGB or RGBA of 16 bits, upright, in [0, 1]; None for other pictures, and where a profile says that it is not sRGB, for
-    only 8 bits can be converted."""
+def _read_16bit(data: bytes, flatten: bool) -> tuple[HostImage, Alpha | None] | None:
+    """Decode 16-bit sRGB with or without alpha; None for other images, which are read with 8 bits."""
     upper, lower = (Pillow.open(io.BytesIO(data)) for _ in range(2))
     profile = _srgb_profile()
-    if not high_bit_depth.low_bytes(lower) or upper.info.get("icc_profile", profile) != profile:
+    if not decode_low_bytes(lower) or upper.info.get("icc_profile", profile) != profile:
         return None
-    both = np.array(ImageOps.exif_transpose(upper), np.float32)
-    both *= 256
-    both += np.asarray(ImageOps.exif_transpose(lower))
-    both /= 65535
-    return both
+    channels = np.array(ImageOps.exif_transpose(upper), np.float32)
+    channels *= 256
+    channels += np.asarray(ImageOps.exif_transpose(lower))
+    channels /= 65535
+    has_alpha = channels.shape[2] == 4
+    image = _composite_on_white(channels) if has_alpha and flatten else channels[..., :3]
+    return image, channels[..., 3] if has_alpha else None
 
 
-def _flat(layers: Float[np.ndarray, "h w c"], flatten: bool = True) -> Picture:
-    """RGB, or RGBA on white."""
-    if layers.shape[2] == 3 or not flatten:
-        return layers[..., :3]
-    return layers[..., :3] * layers[..., 3:] + (1 - layers[..., 3:])
-
-
-def _alpha(image: Pillow.Image) -> Alpha | None:
-    if not image.has_transparency_data:
-        return None
-    return np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
-
-
-def _to_array(image: Pillow.Image, flatten: bool = True) -> Picture:
+def _read_8bit(image: Pillow.Image, flatten: bool) -> tuple[HostImage, Alpha | None]:
+    """Convert an image of any mode; gray with more than 8 bits keeps them."""
+    image, alpha = _to_srgb(ImageOps.exif_transpose(image)), None
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _from_deep_gray(np.asarray(image, np.float32), image.mode)
-    if image.has_transparency_data and flatten:
-        image = image.convert("RGBA")
+        return _from_deep_gray(np.asarray(image, np.float32), image.mode), alpha
+    if alpha is not None and flatten:
         white = Pillow.new("RGBA", image.size, "white")
-        image = Pillow.alpha_composite(white, image)
+        image = Pillow.alpha_composite(white, image.convert("RGBA"))
     array = np.array(image.convert("RGB"), np.float32)
-    # In place: of a large picture no second array is made.
+    # In place, to avoid a second array of a large image.
     array /= 255
-    return array
+    return array, alpha
 
 
-def _from_deep_gray(gray: Float[np.ndarray, "h w"], mode: str) -> Picture:
-    """Gray that Pillow does not scale: integers are out of 65535; floating point is in [0, 1], else out of 255 or 65535."""
+def _composite_on_white(channels: Float[np.ndarray, "_ _ 4"]) -> HostImage:
+    return channels[..., :3] * channels[..., 3:] + (1 - channels[..., 3:])
+
+
+def _from_deep_gray(gray: Float[np.ndarray, "h w"], mode: str) -> HostImage:
+    """Divide integers by 65535, and floats by 1, 255 or 65535, the first that covers the maximum."""
     gray = np.nan_to_num(gray, nan=0.0, posinf=0.0, neginf=0.0)
-    brightest = gray.max()
-    full = 65535 if mode != "F" or brightest > 255 else 255 if brightest > 1 else 1
+    maximum = gray.max()
+    full = 65535 if mode != "F" or maximum > 255 else 255 if maximum > 1 else 1
     return np.repeat(np.clip(gray / full, 0, 1)[..., None], 3, -1)

@@ -1,4 +1,4 @@
-"""A text inside a picture file: PNG's own text chunk, EXIF in JPEG and WebP, a tag in TIFF. A BMP has room for none."""
+"""Store a text in an image file: an iTXt chunk in PNG, EXIF in JPEG and WebP, a tag in TIFF."""
 
 import os
 import warnings
@@ -10,29 +10,28 @@ from PIL import PngImagePlugin
 from stylejax.errors import InputError, brief
 
 KEY = "stylejax"
-"""What the text goes by: the keyword of PNG's chunk, and the first word of the text where there are no keywords."""
+"""Keyword of the PNG chunk; first word of the text in formats without keywords."""
 
-KINDS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-"""What pictures are written as, and read."""
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+"""Formats that stylejax writes."""
 
-LARGEST = 2**20
-"""Characters. A longer text is neither written nor read."""
+MAX_CHARS = 2**20
+"""Longest text that is written or read, far above that of any run."""
 
-LARGEST_EXIF = 65533
-"""Bytes that a segment of JPEG can hold."""
+MAX_EXIF_BYTES = 65533
+"""Capacity of a JPEG segment."""
 
 EXIF, USER_COMMENT, IMAGE_DESCRIPTION = 0x8769, 0x9286, 0x010E
 ASCII = b"ASCII\0\0\0"
-"""How a user comment begins that is ASCII."""
+"""Prefix of an ASCII user comment in EXIF."""
 
 
-def save_options(kind: str, text: str) -> dict[str, Any]:
-    """What Pillow's `save` has to be told so that a picture of that kind (`PNG`, `JPEG`, …) carries `text`, which is ASCII.
+def metadata_save_kwargs(kind: str, text: str) -> dict[str, Any]:
+    """Return the arguments of Pillow's `save` that embed an ASCII text in a format such as `PNG`.
 
-    Nothing for an empty text, for a kind that has no place for one, and for more than it can hold. The same text gives the
-    same bytes.
+    The result is empty for an empty text, a format without a place for it, and a text longer than the format holds.
     """
-    if not text or len(text) > LARGEST:
+    if not text or len(text) > MAX_CHARS:
         return {}
     match kind:
         case "PNG":
@@ -40,64 +39,55 @@ def save_options(kind: str, text: str) -> dict[str, Any]:
             chunks.add_itxt(KEY, text)
             return {"pnginfo": chunks}
         case "JPEG" | "WEBP":
-            exif = _exif(f"{KEY} {text}")
-            return {"exif": exif} if kind == "WEBP" or len(exif) <= LARGEST_EXIF else {}
+            tags = Pillow.Exif()
+            tags[EXIF] = {USER_COMMENT: ASCII + f"{KEY} {text}".encode("ascii")}
+            exif = tags.tobytes()
+            return {"exif": exif} if kind == "WEBP" or len(exif) <= MAX_EXIF_BYTES else {}
         case "TIFF":
             return {"tiffinfo": {IMAGE_DESCRIPTION: f"{KEY} {text}"}}
         case _:
             return {}
 
 
-def read_text(path: str | os.PathLike[str]) -> str | None:
-    """The text that a picture carries, None if it carries none of ours.
+def read_metadata(path: str | os.PathLike[str]) -> str | None:
+    """Return the text that stylejax embedded in an image file, or None.
 
-    Raises `InputError` for a file that is missing, no picture, or damaged, and for a text that is too long.
+    Raises `InputError` if the file is missing, damaged or not an image, or if the text exceeds `MAX_CHARS`.
     """
-    # Decoders meet hostile bytes in many ways (OSError, SyntaxError, struct.error, KeyError, …); all mean the same.
+    # Decoders fail on hostile bytes with many exceptions (OSError, SyntaxError, struct.error, KeyError, …).
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Pillow.open(path, formats=KINDS) as image:
-                text = _find(image)
+            with Pillow.open(path, formats=FORMATS) as image:
+                text = _extract(image)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the name of the picture") from None
+        raise InputError(f"{path} does not exist; check the name of the file") from None
     except Pillow.UnidentifiedImageError:
-        raise InputError(f"{path} is no picture of a kind that stylejax writes; give one that it made") from None
+        raise InputError(f"{path} is not a PNG, JPEG, WebP, TIFF or BMP image; give a result of stylejax") from None
     except Exception as error:
-        raise InputError(f"{path} cannot be read ({brief(error)}); give the picture as stylejax made it") from None
-    if text is not None and len(text) > LARGEST:
-        raise InputError(f"{path} carries a text of {len(text):,} characters, more than the {LARGEST:,} of any run")
+        raise InputError(f"{path} cannot be read ({brief(error)}); give the file as stylejax wrote it") from None
+    if text is not None and len(text) > MAX_CHARS:
+        raise InputError(f"{path} has {len(text):,} characters of metadata, more than the {MAX_CHARS:,} of any run")
     return text
 
 
-def _exif(text: str) -> bytes:
-    exif = Pillow.Exif()
-    exif[EXIF] = {USER_COMMENT: ASCII + text.encode("ascii")}
-    return exif.tobytes()
-
-
-def _find(image: Pillow.Image) -> str | None:
+def _extract(image: Pillow.Image) -> str | None:
+    """Return the embedded text; None for an image without one or with the comment of another program."""
     match image.format:
         case "PNG":
-            # Other programs may move the text behind the pixels, where it is found once these were read.
+            # Other programs may move the text behind the pixels; Pillow finds it there after decoding them.
             if KEY not in image.info:
                 image.load()
-            return _text(image.info.get(KEY))
-        case "JPEG" | "MPO" | "WEBP":
-            comment = image.getexif().get_ifd(EXIF).get(USER_COMMENT)
-            return _ours(_text(comment.removeprefix(ASCII) if isinstance(comment, bytes) else comment))
+            return _as_str(image.info.get(KEY))
         case "TIFF":
-            return _ours(_text(image.tag_v2.get(IMAGE_DESCRIPTION)))  # type: ignore[attr-defined]
+            value = image.tag_v2.get(IMAGE_DESCRIPTION)  # type: ignore[attr-defined]
         case _:
-            return None
+            value = image.getexif().get_ifd(EXIF).get(USER_COMMENT)
+    text = _as_str(value.removeprefix(ASCII) if isinstance(value, bytes) else value)
+    return text[len(KEY) + 1 :] if text and text.startswith(f"{KEY} ") else None
 
 
-def _text(value: object) -> str | None:
+def _as_str(value: object) -> str | None:
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     return str(value).rstrip("\0") if isinstance(value, str) else None
-
-
-def _ours(text: str | None) -> str | None:
-    """What follows the key; the comment of a camera is none of ours."""
-    return text[len(KEY) + 1 :] if text and text.startswith(f"{KEY} ") else None

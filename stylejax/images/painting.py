@@ -1,8 +1,8 @@
-"""A painting out of numbers: an original night landscape in thick strokes, a style image that needs no file.
+"""Generate a painting: an original night landscape in thick strokes, a style image that needs no file.
 
-A scene says for every point of the canvas which palette is used there, how light the paint is and where the brush goes.
-Brushes from broad to fine lay curved strokes along that flow; a light from the upper left then falls on the impasto.
-Points and directions are complex numbers, x to the right and y downwards: a factor 1j turns a stroke by 90°.
+A scene gives every point of the canvas a palette, a tone and a brush direction. Brushes from broad to fine paint curved strokes
+along these directions; light from the upper left then falls on the relief. Points and directions are complex numbers, x to the
+right and y downwards; a factor 1j turns a direction by 90°.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -17,7 +17,7 @@ Array: TypeAlias = np.ndarray
 Generator: TypeAlias = np.random.Generator
 
 SKY, LIGHT, FAR_HILLS, NEAR_HILLS, WHEAT, CYPRESS = range(6)
-# Pigments from dark to light; those of the light from the rim of a halo to its core.
+# Pigments of each palette from dark to light; LIGHT goes from the rim of a halo to its core.
 PALETTES = (
     "080c30 0f1a5a 15308e 1e4db4 347ac9 66addb a9d3dc e3ecd0 f8efbe",
     "1b4aa6 3f8fc8 86c5c0 d5e4b8 f6ea94 fbd43c f39a18 fbc52e fff6c8",
@@ -26,14 +26,14 @@ PALETTES = (
     "3a2012 83481a c27c1c e5a924 f6cf4c faeab0",
     "04080b 081816 10302a 1d4a34 47602c 7d451e",
 )
-ACCENTED = 0.025  # Share of the strokes that break the harmony of their palette
+ACCENTED = 0.025  # Share of the strokes in an accent color
 ACCENTS = ("e8871e 2fb39a f4e7a1 6a5acb", "22a06b f08a1c", "8fd0d0 5b55b0", "f2d14e 1d3f8a", "d8331e e0452a", "b8341f")
 
-# Width and length in pixels of a 768×600 canvas, canvases covered by all strokes, variation of their tone.
+# Width and length of a stroke in pixels of a 768×600 canvas, area of all strokes over the canvas, variation of their tone
 BRUSHES = ((15, 70, 2.2, 0.06), (7, 55, 1.5, 0.11), (4.5, 42, 1.4, 0.13), (2.8, 30, 1.0, 0.17))
 
-# Per cent of the width, of the height, and radius in per cent of the root of the area.
-VORTICES = "68 38 17.5   12 46 -11.5   43 55 -7.5"  # A negative radius turns the other way.
+# Center in percent of width and height, radius in percent of the root of the area; a negative radius spins the other way.
+VORTICES = "68 38 17.5   12 46 -11.5   43 55 -7.5"
 MOON_AND_STARS = (
     "38 24 15.0    4 22 4.0   12  9 5.2   16 28 4.2   25  5 3.6   57  5 3.8   63 16 4.5   74  5 5.5 "
     "85 19  3.4   95 10 6.0   31 55 5.0   97 42 4.5    3 62 3.4   81 57 4.0   26 44 3.0"
@@ -44,23 +44,23 @@ HILLS = ((FAR_HILLS, 0.63, 0.04, 0.030), (NEAR_HILLS, 0.75, -0.05, 0.025), (WHEA
 HORIZON = 0.68
 RING = 0.024  # Breadth of a ring of light
 INWARD = 0.28  # Tangent of the pitch of a spiral
-REFERENCE_AREA, SMALLEST_SCALE = 768 * 600, 0.6  # Strokes shrink with the canvas, but not below what pixels can show.
-SUPERSAMPLING, SPACING = 2, 0.8  # Samples of a stroke more than 1 apart would let the ground show through.
+REFERENCE_AREA, SMALLEST_SCALE = 768 * 600, 0.6  # Strokes shrink with the canvas, down to a size that pixels can show.
+SUPERSAMPLING, SPACING = 2, 0.8  # Samples of a stroke farther apart than 1 would let the ground show through.
 BATCH = 3_000_000  # Samples painted at a time, to bound the memory
 
 
 class Scene(NamedTuple):
-    """Palette, tone in it (0 dark, 1 light), flow: a unit vector, squared while composing as a brush goes both ways."""
+    """Palette, tone in [0, 1] and brush direction, squared in composition as a brush goes both ways."""
 
     palette: Int[np.ndarray, "h w"]
     tone: Float[np.ndarray, "h w"]
     flow: Complex[np.ndarray, "h w"]
 
 
-def paint(width: int = 768, height: int = 600, seed: int = 7) -> Float[np.ndarray, "h w 3"]:
-    """A night of swirling strokes with values in [0, 1]: always the same picture for the same size and seed."""
+def generate_painting(width: int = 768, height: int = 600, seed: int = 7) -> Float[np.ndarray, "h w 3"]:
+    """Paint a night of swirling strokes, in [0, 1]; the same size and seed give the same painting."""
     if min(width, height) < 2:
-        raise InputError(f"a canvas of {width}×{height} pixels is too small; make it at least 2 pixels a side")
+        raise InputError(f"a canvas must be at least 2 pixels a side, got {width}×{height}; give a larger size")
     generator = Generator(np.random.Philox(seed))
     scene = _compose(generator, width, height)
     ground = _pigments(generator, PALETTES, scene.palette.ravel(), 0.8 * scene.tone.ravel() - 0.08)
@@ -80,7 +80,7 @@ def _compose(generator: Generator, width: int, height: int) -> Scene:
     tone = 0.30 + 0.15 * np.sin(44 * waves) + 0.08 * _noise(generator, 12, y)
     milky_way = np.exp(-(((waves + 0.35 * (x - 0.5) - 0.50) / 0.05) ** 2))
     scene = Scene(np.full(y.shape, SKY), tone + 0.45 * milky_way, (flow / np.abs(flow)) ** 2)
-    stretch = np.sqrt(width / height)  # Keeps discs round, and as large on a tall canvas as on a wide one.
+    stretch = np.sqrt(width / height)  # Keeps discs round, with the same area on tall and wide canvases.
     for draw, discs in ((_swirl, VORTICES), (_shine, MOON_AND_STARS)):
         for across, down, radius in np.array(discs.split(), float).reshape(-1, 3) / 100:
             across, down = generator.normal((across, down), 0.015)
@@ -91,7 +91,7 @@ def _compose(generator: Generator, width: int, height: int) -> Scene:
 
 
 def _noise(generator: Generator, cells: int, like: Array) -> Array:
-    """Smooth hills and valleys, `cells` of them a side whatever the size of the canvas."""
+    """Return smooth noise of the shape of `like`, with `cells` hills or valleys along each side."""
     coarse = Pillow.fromarray(generator.standard_normal((cells, cells)).astype(np.float32))
     return np.asarray(coarse.resize(like.shape[::-1], Pillow.Resampling.BICUBIC), np.float64)
 
@@ -138,7 +138,7 @@ def _cypresses(generator: Generator, scene: Scene, x: Array, y: Array) -> None:
 
 
 def _cover(generator: Generator, scene: Scene, brush: tuple, color: Array, relief: Array) -> None:
-    """One layer of strokes, those of the sky below those of the hills and the cypresses."""
+    """Paint one layer of strokes, first the sky, then the hills, then the cypresses."""
     width, length, coverage, variation = brush
     h, w = scene.tone.shape
     scale = max((h * w / REFERENCE_AREA) ** 0.5, SMALLEST_SCALE)
@@ -152,11 +152,11 @@ def _cover(generator: Generator, scene: Scene, brush: tuple, color: Array, relie
         pixel, load = _bristles(generator, path, wet, width, relief.shape)
         palette, tone = scene.palette[_pixel(batch, h, w)], scene.tone[_pixel(batch, h, w)]
         paints = [_pigments(generator, PALETTES, palette, generator.normal(tone, variation)) for _ in range(2)]
-        odd = generator.uniform(size=len(batch)) < ACCENTED
-        paints[0][odd] = _pigments(generator, ACCENTS, palette[odd], generator.uniform(size=odd.sum()))
+        accented = generator.uniform(size=len(batch)) < ACCENTED
+        paints[0][accented] = _pigments(generator, ACCENTS, palette[accented], generator.uniform(size=accented.sum()))
         samples = np.flatnonzero(pixel >= 0).astype(np.int32)
         target = pixel.ravel()[samples]
-        latest[target] = samples  # Of equal targets the last stays, and with it the stroke that was painted last.
+        latest[target] = samples  # The last of equal targets stays: the stroke that was painted last.
         top = latest[target] == samples
         _lay(color, relief, target[top], np.unravel_index(samples[top], pixel.shape), len(wet), load, paints)
 
@@ -166,26 +166,26 @@ def _pixel(points: Array, h: int, w: int) -> tuple[Array, Array]:
 
 
 def _trace(generator: Generator, scene: Scene, points: Array, width: float, length: float) -> tuple[Array, Array]:
-    """The points and directions of strokes that follow the flow, and where they are still on their own ground."""
+    """Return points and directions of strokes along the flow, and whether each point is painted."""
     steps = int(length * SUPERSAMPLING / SPACING) + 2
     path, wet = np.empty((2, steps, len(points)), np.complex64), np.empty((steps, len(points)), bool)
     ground = np.maximum(scene.palette, LIGHT)  # Strokes may go from the sky into a halo and back.
-    own = ground[_pixel(points, *ground.shape)]
+    start_ground = ground[_pixel(points, *ground.shape)]
     turn = np.exp(1j * generator.normal(0, 0.12, len(points)))
     overshoot, strayed = generator.uniform(0, 0.6 * width, len(points)), np.zeros(len(points))
     direction = np.ones(len(points), complex)
     for i in range(steps):
-        here = _pixel(points, *ground.shape)
-        flow = scene.flow[here] * turn
+        pixel = _pixel(points, *ground.shape)
+        flow = scene.flow[pixel] * turn
         direction = np.where(np.real(flow * direction.conj()) < 0, -flow, flow)
-        strayed += (ground[here] != own) * length / steps
+        strayed += (ground[pixel] != start_ground) * length / steps
         path[:, i], wet[i] = (points, direction), strayed <= overshoot
         points = points + direction * length / steps
     return path, wet
 
 
 def _bristles(generator: Generator, path: Array, wet: Array, width: float, shape: tuple) -> tuple[Array, Array]:
-    """The pixel under each bristle at each step (-1 where it leaves no paint), and how much paint the bristle holds."""
+    """Return the pixel under each bristle at each step, -1 for no paint, and the paint on each bristle."""
     steps, count = wet.shape
     across = int(width * SUPERSAMPLING / SPACING) + 3
     raw = generator.uniform(size=(count, across + 2)).astype(np.float32)
@@ -200,9 +200,9 @@ def _bristles(generator: Generator, path: Array, wet: Array, width: float, shape
     return np.where(marks, y * shape[1] + x, -1), load
 
 
-def _lay(color: Array, relief: Array, target: Array, place: tuple, steps: int, load: Array, paints: list) -> None:
-    """Two pigments, half mixed on the brush, in streaks; more paint at the edges of a stroke and at its beginning."""
-    u, stroke, v = place
+def _lay(color: Array, relief: Array, target: Array, sample: tuple, steps: int, load: Array, paints: list) -> None:
+    """Paint two half-mixed pigments in streaks, thicker at the edges of a stroke and at its beginning."""
+    u, stroke, v = sample
     across = load.shape[1]
     t = (u / steps).astype(np.float32)
     hair = load[stroke, v] * (1 - t) + load[stroke, (v + across // 2) % across] * t
@@ -216,18 +216,18 @@ def _lay(color: Array, relief: Array, target: Array, place: tuple, steps: int, l
 
 
 def _pigments(generator: Generator, palettes: tuple[str, ...], palette: Array, tone: Array) -> Array:
-    """A color for each tone, drawn towards the nearest pigment of its palette."""
+    """Return a color for each tone, drawn towards the nearest pigment of its palette."""
     colors = np.empty((len(palette), 3))
     for i, names in enumerate(palettes):
         pigments = np.array([list(bytes.fromhex(name)) for name in names.split()]) / 255
-        at = (tone[palette == i] * (len(pigments) - 1)).clip(0, len(pigments) - 1)
-        at += 0.6 * (at.round() - at)
-        colors[palette == i] = np.stack([np.interp(at, np.arange(len(pigments)), c) for c in pigments.T], -1)
+        index = (tone[palette == i] * (len(pigments) - 1)).clip(0, len(pigments) - 1)
+        index += 0.6 * (index.round() - index)
+        colors[palette == i] = np.stack([np.interp(index, np.arange(len(pigments)), c) for c in pigments.T], -1)
     return generator.normal(colors, 0.03).clip(0, 1).astype(np.float32)
 
 
 def _impasto(color: Array, relief: Array) -> Array:
-    """Slopes of the paint that face the upper left are lit, the others lie in shadow."""
+    """Light the slopes of the paint that face the upper left and shade the others."""
     rise = np.zeros_like(relief)
     rise[1:-1] += relief[2:] - relief[:-2]
     rise[:, 1:-1] += relief[:, 2:] - relief[:, :-2]

@@ -1,4 +1,4 @@
-"""A run as a film: pictures in the order they were made, in one animated WebP or MP4 file."""
+"""Write the frames of a run as an animated WebP or MP4 file."""
 
 import importlib.util
 import io
@@ -10,24 +10,23 @@ from PIL import Image as Pillow
 
 from stylejax.errors import InputError, brief
 from stylejax.files import check_writable, write_atomically
-from stylejax.images.io import Pixels, levels
-from stylejax.images.resize import Picture, fit, resize
+from stylejax.images.io import Pixels, quantize
+from stylejax.images.resize import HostImage, fit_longest_side, resize
 
 SUFFIXES = (".webp", ".mp4")
 
-FRAMES = 120
-"""At most, but for the last: ten seconds."""
+MAX_FRAMES = 120
+"""Target number of frames of a long run: ten seconds of video."""
 
-LONGEST = 640
-"""Longest side: all frames lie in memory until the end."""
+MAX_SIDE = 640
+"""Longest side of a frame in pixels, because memory holds all frames until the end."""
 
-PER_SECOND = 12
-STILL = 2
-"""Seconds for which the last frame stands."""
+FPS = 12
+LAST_FRAME_SECONDS = 2
 
 
-def check_film(path: Path) -> None:
-    """Raises `InputError` unless a film can be written to `path`."""
+def check_video_output(path: Path) -> None:
+    """Raise `InputError` unless a video can be written to `path`."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"cannot write the video {path}: its name should end in {' or '.join(SUFFIXES)}")
     if path.suffix.lower() == ".mp4" and importlib.util.find_spec("imageio_ffmpeg") is None:
@@ -35,26 +34,26 @@ def check_film(path: Path) -> None:
     check_writable(path)
 
 
-class Film:
-    """Takes a picture every so many of `steps`, so that there are `FRAMES` at most. All are of one size."""
+class VideoRecorder:
+    """Frames of one size, taken at regular intervals of a run of `steps` steps."""
 
     def __init__(self, steps: int):
-        self.every, self.next = max(1, steps // FRAMES), 0
+        self.interval, self.next_step = max(1, steps // MAX_FRAMES), 0
         self.frames: list[Pixels] = []
 
-    def is_due(self, step: int) -> bool:
-        """Whether a frame of this step is wanted."""
-        return step >= self.next
+    def wants_frame(self, step: int) -> bool:
+        """Return whether the next frame is due at this step."""
+        return step >= self.next_step
 
-    def add(self, step: int, image: Picture) -> None:
-        """A frame."""
-        # The encoders of MP4 want even sides.
-        h, w = (max(2, side // 2 * 2) for side in fit(image.shape, min(LONGEST, max(image.shape[:2]))))
-        self.frames.append(levels(resize(image, h, w)))
-        self.next = step + self.every
+    def add(self, step: int, image: HostImage) -> None:
+        """Append an image, shrunk to `MAX_SIDE` and to even sides, which MP4 encoders require."""
+        side = min(MAX_SIDE, max(image.shape[:2]))
+        h, w = (max(2, length // 2 * 2) for length in fit_longest_side(image.shape, side))
+        self.frames.append(quantize(resize(image, h, w)))
+        self.next_step = step + self.interval
 
     def write(self, path: Path) -> None:
-        """Whole or not at all; raises `InputError` if the disk or the encoder does not take it."""
+        """Write the video, whole or not at all. Raises `InputError` if the disk or the encoder fails."""
         try:
             data = _webp(self.frames) if path.suffix.lower() == ".webp" else _mp4(self.frames)
         except (OSError, RuntimeError, ValueError) as error:
@@ -63,11 +62,9 @@ class Film:
 
 
 def _webp(frames: list[Pixels]) -> bytes:
-    images, buffer = [Pillow.fromarray(frame) for frame in frames], io.BytesIO()
-    durations = [round(1000 / PER_SECOND)] * (len(frames) - 1) + [1000 * STILL]
-    images[0].save(
-        buffer, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0, quality=80, method=2
-    )
+    (first, *others), buffer = [Pillow.fromarray(frame) for frame in frames], io.BytesIO()
+    durations = [round(1000 / FPS)] * len(others) + [1000 * LAST_FRAME_SECONDS]
+    first.save(buffer, "WEBP", save_all=True, append_images=others, duration=durations, loop=0, quality=80, method=2)
     return buffer.getvalue()
 
 
@@ -77,9 +74,9 @@ def _mp4(frames: list[Pixels]) -> bytes:
     h, w = frames[0].shape[:2]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        writer = imageio_ffmpeg.write_frames(str(path), (w, h), fps=PER_SECOND, macro_block_size=2, quality=7)
+        writer = imageio_ffmpeg.write_frames(str(path), (w, h), fps=FPS, macro_block_size=2, quality=7)
         writer.send(None)
-        for frame in [*frames, *frames[-1:] * (PER_SECOND * STILL)]:
+        for frame in [*frames, *frames[-1:] * (FPS * LAST_FRAME_SECONDS)]:
             writer.send(np.ascontiguousarray(frame))
         writer.close()
         return path.read_bytes()

@@ -1,1 +1,1 @@
-"""The losses of the paper and what they are compared with: equations 1 to 7."""
+"""Losses of content, style and total variation, and their targets."""

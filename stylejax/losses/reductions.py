@@ -1,7 +1,4 @@
-"""Means over positions, kept as sum and weight: those of the parts of an image add up to those of the whole.
-
-A position's weight is 1, or given by a map (h, w): whether a tile owns the position, how far it belongs to a region.
-"""
+"""Weighted means over positions, kept as sums so that those of tiles or shards can be added."""
 
 from typing import NamedTuple, TypeAlias
 
@@ -11,26 +8,26 @@ from jaxtyping import Array, Float
 from stylejax.types import FeatureMap, Scalar
 
 PositionWeights: TypeAlias = Float[Array, "h w"]
+"""Weight of each position, from 0 to 1: whether a tile owns it, or its share of a region."""
 
 
-class Mean(NamedTuple):
-    """A mean that is not divided yet: Σ_k w_k x_k and Σ_k w_k."""
+class WeightedSum(NamedTuple):
+    """Weighted sum Σ_k w_k x_k and total weight Σ_k w_k."""
 
-    total: Float[Array, "..."]
+    sum: Float[Array, "..."]
     weight: Scalar
 
     @property
-    def value(self) -> Float[Array, "..."]:
-        """Σ w x / Σ w."""
-        return self.total / self.weight
+    def mean(self) -> Float[Array, "..."]:
+        return self.sum / self.weight
 
 
-def mean(x: FeatureMap, weights: PositionWeights | None = None) -> Mean:
-    """Return the mean over positions and channels."""
+def weighted_sum(x: FeatureMap, weights: PositionWeights | None = None) -> WeightedSum:
+    """Return the sum over positions and channels. None means a weight of 1 at each position."""
     weighted = x if weights is None else x * weights[..., None]
-    return Mean(weighted.sum(), x.shape[-1] * total_weight(x, weights))
+    return WeightedSum(weighted.sum(), x.shape[-1] * total_weight(x, weights))
 
 
 def total_weight(x: FeatureMap, weights: PositionWeights | None) -> Scalar:
-    """Return Σ_k w_k, the number of positions without weights."""
+    """Return Σ_k w_k over the positions of `x`."""
     return jnp.asarray(x.shape[0] * x.shape[1], x.dtype) if weights is None else weights.sum()

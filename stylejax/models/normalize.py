@@ -1,8 +1,8 @@
-"""Normalize a network: rescale its filters so that each has a mean activation of 1, as the paper's authors did (section 2)."""
+"""Normalization of a network: every filter gets a mean activation of 1, as in section 2 of the paper."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,39 +12,38 @@ from jaxtyping import Array, Float
 from stylejax.errors import InputError
 from stylejax.files import installed_file
 from stylejax.images.io import read_image
-from stylejax.images.resize import fit, resize
-from stylejax.models.architecture import PAPER_LAYERS, Convolution, Parameters, block, layer_names
+from stylejax.images.resize import fit_longest_side, resize
+from stylejax.models.architecture import PAPER_LAYERS, ConvWeights, VGGWeights, block_index, layer_names
 from stylejax.models.vgg import VGG, build_vgg
-from stylejax.models.weights_file import parameters_hash
+from stylejax.models.weights_file import weights_hash
 from stylejax.types import Image
 
-Pictures: TypeAlias = Sequence[Float[Array | np.ndarray, "_ _ 3"]]
-"""Images of any sizes, of JAX or NumPy."""
+Images: TypeAlias = Sequence[Float[Array | np.ndarray, "_ _ 3"]]
+"""JAX or NumPy images, which may differ in size."""
 
 SIZE = 384
-"""Longest side, in pixels, of the photographs that activations are measured on."""
+"""Longest side of the photographs in pixels: beyond the receptive field of conv5_1, and fast on CPU."""
 
 MIN_SHARE = 0.1
-"""Least mean activation of a filter, over the mean of its layer. A filter that a few photographs hardly excite would be
-amplified without a limit."""
+"""Minimum mean activation of a filter relative to its layer, to bound how much it is amplified."""
 
 KNOWN_MEANS = {
     "b6dac728b7aabceb485ad59bfc805684b04acb9b185e4a51deecb4ae3c36cc9d": Path(__file__).parent / "vgg16_means.npz",
 }
-"""Files of measured mean activations, by the hash of the parameters."""
+"""Files of measured mean activations, by the hash of the weights."""
 
 PHOTOGRAPHS = ("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg")
-"""The photographs that come with scikit-learn."""
+"""Photographs in the package scikit-learn."""
 
 
-def normalized(parameters: Parameters) -> Parameters:
-    """Return the normalized network, by stored mean activations if there are any, else by two photographs of scikit-learn.
+def normalized(parameters: VGGWeights) -> VGGWeights:
+    """Return normalized weights, by stored mean activations if known, else by scikit-learn's photographs.
 
     Raises `InputError` if the mean activations are unknown and scikit-learn is not installed.
     """
     if parameters.normalized:
         return parameters
-    if path := KNOWN_MEANS.get(parameters_hash(parameters)):
+    if path := KNOWN_MEANS.get(weights_hash(parameters)):
         with np.load(path) as file:
             return rescale(parameters, dict(file), f"mean activations 1 by {path.name}")
     files = [installed_file("scikit-learn", member) for member in PHOTOGRAPHS]
@@ -54,23 +53,23 @@ def normalized(parameters: Parameters) -> Parameters:
             "measure them on, or use stylejax weights normalize"
         )
     images = [read_image(path) for path in files if path]
-    return normalize(parameters, [resize(image, *fit(image.shape, SIZE)).clip(0, 1) for image in images])
+    return normalize(parameters, [resize(image, *fit_longest_side(image.shape, SIZE)).clip(0, 1) for image in images])
 
 
-def normalize(parameters: Parameters, images: Pictures) -> Parameters:
-    """Return the network with the mean activation of every filter over all images and positions equal to 1.
+def normalize(parameters: VGGWeights, images: Images) -> VGGWeights:
+    """Return weights that give every filter a mean activation of 1 over all images and positions.
 
-    Raises `InputError` without images and for one that is too small for the network.
+    Raises `InputError` without images, and for one that is too small for the network.
     """
     return rescale(parameters, mean_activations(parameters, images), f"mean activations 1 over {len(images)} images")
 
 
-def rescale(parameters: Parameters, means: Mapping[str, np.ndarray], how: str) -> Parameters:
-    """Divide the activations of every filter by its mean; `how` is added to the source.
+def rescale(parameters: VGGWeights, means: Mapping[str, np.ndarray], how: str) -> VGGWeights:
+    """Divide the activations of every filter by its mean; `how` is appended to the source.
 
-    Rectification and pooling commute with a positive scale: dividing kernel and bias of filter o by m_o, and multiplying by
-    m_o what the next layer takes from it, changes only the scale of the channels. The network then takes images of 0 … 255.
-    Deviation: a mean below `MIN_SHARE` of its layer's counts as that.
+    Rectification and pooling commute with a positive scale. Dividing kernel and bias of filter o by m_o, and multiplying the
+    next layer's weights of that channel by m_o, changes only the scale of the channels. Images then range from 0 to 255.
+    Deviation: a mean below `MIN_SHARE` of its layer's mean is raised to that.
     """
     std = np.full(3, 1 / 255, np.float32)
     layers, previous = {}, std / parameters.std
@@ -78,52 +77,43 @@ def rescale(parameters: Parameters, means: Mapping[str, np.ndarray], how: str) -
         kernel, bias = parameters.layers[name]
         mean = np.asarray(means[name], np.float64)
         scale = np.maximum(mean, MIN_SHARE * mean.mean() or 1.0)
-        layers[name] = Convolution(
-            (kernel * previous[:, None] / scale).astype(np.float32), (bias / scale).astype(np.float32)
-        )
+        kernel, bias = kernel * previous[:, None] / scale, bias / scale
+        layers[name] = ConvWeights(kernel.astype(np.float32), bias.astype(np.float32))
         previous = scale
     return parameters._replace(layers=layers, std=std, source=f"{parameters.source}; {how}", normalized=True)
 
 
-def mean_activations(parameters: Parameters, images: Pictures) -> dict[str, np.ndarray]:
+def mean_activations(parameters: VGGWeights, images: Images) -> dict[str, np.ndarray]:
     """Return the mean activation of every filter, by layer, over all images and positions.
 
-    Maximum pooling, as the authors measured it: their normalized VGG-19 has a mean of 1.00 at conv1_1 as at conv5_1 over nine
-    photographs, with average pooling 1.07 and 0.24.
+    Pooling is maximum pooling, as in the authors' network (docs/design.md).
     """
     if not images:
-        raise InputError("normalizing needs at least one image; name a folder that holds some")
+        raise InputError("normalizing needs at least one image; give a folder of images")
     vgg = build_vgg(parameters, "max")
-    names = layer_names(vgg.network)
-    sums: dict[str, Any] = dict.fromkeys(names, 0.0)
-    positions = dict.fromkeys(names, 0)
-    for image in images:
-        for name, mean in _channel_means(vgg, jnp.asarray(image, jnp.float32)).items():
-            # Each pooling drops an odd last row and column.
-            count = (image.shape[0] >> block(name) - 1) * (image.shape[1] >> block(name) - 1)
-            sums[name] = sums[name] + np.asarray(mean, np.float64) * count
-            positions[name] += count
-    return {name: sums[name] / positions[name] for name in names}
+    by_image = [_channel_means(vgg, jnp.asarray(image, jnp.float32)) for image in images]
+    averages = {}
+    for name in layer_names(vgg.network):
+        poolings = block_index(name) - 1
+        # Pooling drops an odd last row and column.
+        positions = [(image.shape[0] >> poolings) * (image.shape[1] >> poolings) for image in images]
+        means = [np.asarray(channel_means[name], np.float64) for channel_means in by_image]
+        averages[name] = np.average(means, axis=0, weights=positions)
+    return averages
 
 
-def fingerprint(parameters: Parameters) -> dict[str, float]:
+def fingerprint(parameters: VGGWeights) -> dict[str, float]:
     """Return the mean activation of each of `PAPER_LAYERS` on one fixed image, with average pooling.
 
-    It depends on the preprocessing too, so it tells a network that was converted rightly from one with swapped channels
-    or another scale. Machines agree to about five digits.
+    It reveals swapped channels and a wrong scale in the preprocessing. Machines agree to about five digits.
     """
     means = _channel_means(build_vgg(parameters), _test_image())
     return {name: float(means[name].mean()) for name in PAPER_LAYERS}
 
 
-def _channel_means(vgg: VGG, image: Image) -> dict[str, Float[Array, " _"]]:
-    # Accelerators would round to ten bits here by default.
-    with jax.default_matmul_precision("highest"):
-        return _means(vgg, image)
-
-
+@jax.default_matmul_precision("highest")  # accelerators round to ten bits by default
 @jax.jit
-def _means(vgg: VGG, image: Image) -> dict[str, Float[Array, " _"]]:
+def _channel_means(vgg: VGG, image: Image) -> dict[str, Float[Array, " _"]]:
     return {name: f.mean((0, 1)) for name, f in vgg(image, layer_names(vgg.network)).items()}
 
 

@@ -1,1 +1,1 @@
-"""Minimizers with one evaluation a step, the loop that runs them, and the same for a batch."""
+"""Minimizers with one evaluation a step, and the loops that run them one at a time or as a batch."""

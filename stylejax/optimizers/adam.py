@@ -1,4 +1,4 @@
-"""Adam, and the mean of its points."""
+"""Adam, and the exponential moving average of its points."""
 
 import functools
 from typing import Any, NamedTuple
@@ -6,69 +6,64 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
-from stylejax.optimizers.base import STALL, Best, Info, Minimizer, best_params, better, is_finite, waited, where
-from stylejax.optimizers.lbfgs_direction import Params
-from stylejax.types import Scalar
+from stylejax.optimizers.base import Best, Info, Minimizer, is_finite, is_stalled, no_best, update_best
+from stylejax.types import Params, Scalar
 
 
 class AdamState(NamedTuple):
-    """The point to be evaluated next, Optax' moments, and the share of the step size that is left."""
+    """State of Adam: the next point, Optax's moments, and a factor of the learning rate."""
 
     params: Params
     moments: optax.OptState
-    pace: Scalar
-    waited: Int[Array, ""]
+    step_scale: Scalar
     best: Best
 
 
-class AveragedState(NamedTuple):
-    """Adam's state, and the sum of its points, each weighing `kept` times as much as the one after it."""
+class EmaState(NamedTuple):
+    """State of Adam, and the weighted sum of its points with its total weight."""
 
     adam: AdamState
-    total: Params
+    ema_sum: Params
     weight: Scalar
 
     @property
     def best(self) -> Best:
-        """The best point that was evaluated."""
         return self.adam.best
 
 
+# Cached, so that equal arguments give the same functions, and these the same compiled program.
 @functools.cache
-def adam(learning_rate: float = 0.05, average: float = 0.0) -> Minimizer:
-    """Optax' Adam. Where the value is not finite, or has run away to 100 times the best one's size above it, it begins anew
-    from the best point; after `STALL` steps without a better value too, and from then on with half the step. With an
-    `average` the result is that mean of its points (`averaged`)."""
-    return averaged(_adam(learning_rate), average) if average else _adam(learning_rate)
+def adam(learning_rate: float = 0.05, ema_decay: float = 0.0) -> Minimizer:
+    """Return Optax's Adam, with restarts from the best point.
 
+    It restarts when a value is not finite or exceeds the best one by more than 100 times its magnitude, and with half the
+    learning rate when `STALL_STEPS` steps have not improved the loss. With an `ema_decay` d, the result is the moving average
 
-def averaged(minimizer: Minimizer, kept: float) -> Minimizer:
-    """The same steps, with another result: the mean x̄ of the points that were evaluated, which the noise of the steps does not
-    reach.
+        x̄_t = Σ_i d^(t-i) x_i / Σ_i d^(t-i)
 
-        x̄_t = Σ_i kept^(t-i) x_i / Σ_i kept^(t-i)
-
-    Dividing by the weights themselves is the correction of the bias to the first point. A point that was not taken, and with it
-    all before, is left out. The value that is told is the least of the points', not that of the mean.
+    of the accepted points since the last rejected one, in place of the best point; the reported loss is still the best one.
     """
+    minimizer = _adam(learning_rate)
+    return _with_ema(minimizer, ema_decay) if ema_decay else minimizer
 
-    def init(params: Params) -> AveragedState:
-        return AveragedState(minimizer.init(params), optax.tree.zeros_like(params), jnp.asarray(0.0))
 
-    def ask(state: AveragedState) -> Params:
+def _with_ema(minimizer: Minimizer, decay: float) -> Minimizer:
+    def init(params: Params) -> EmaState:
+        return EmaState(minimizer.init(params), optax.tree.zeros_like(params), jnp.asarray(0.0))
+
+    def ask(state: EmaState) -> Params:
         return minimizer.ask(state.adam)
 
-    def tell(state: AveragedState, value: Scalar, aux: Any, gradient: Params) -> tuple[AveragedState, Info]:
+    def tell(state: EmaState, value: Scalar, aux: Any, gradient: Params) -> tuple[EmaState, Info]:
         adam, info = minimizer.tell(state.adam, value, aux, gradient)
-        point, share = ask(state), jnp.where(info.accepted, 1.0, 0.0)
-        total = jax.tree.map(lambda t, p: share * (kept * t + p), state.total, point)
-        return AveragedState(adam, total, share * (kept * state.weight + 1)), info
+        share = jnp.where(info.accepted, 1.0, 0.0)
+        ema_sum = jax.tree.map(lambda total, x: share * (decay * total + x), state.ema_sum, ask(state))
+        return EmaState(adam, ema_sum, share * (decay * state.weight + 1)), info
 
-    def result(state: AveragedState) -> Params:
-        mean = optax.tree.scale(1 / jnp.maximum(state.weight, 1), state.total)
-        return where(state.weight > 0, mean, state.best.params)
+    def result(state: EmaState) -> Params:
+        mean = optax.tree.scale(1 / jnp.maximum(state.weight, 1), state.ema_sum)
+        return optax.tree.where(state.weight > 0, mean, state.best.params)
 
     return Minimizer(init, ask, tell, result)
 
@@ -77,23 +72,18 @@ def _adam(learning_rate: float) -> Minimizer:
     transformation = optax.adam(learning_rate)
 
     def init(params: Params) -> AdamState:
-        one, none = jnp.asarray(1.0), jnp.asarray(0)
-        return AdamState(params, transformation.init(params), one, none, Best(params, jnp.asarray(jnp.inf)))
-
-    def ask(state: AdamState) -> Params:
-        return state.params
+        return AdamState(params, transformation.init(params), jnp.asarray(1.0), no_best(params))
 
     def tell(state: AdamState, value: Scalar, aux: Any, gradient: Params) -> tuple[AdamState, Info]:
-        ran_away = value - state.best.value > 100 * jnp.abs(state.best.value)
-        accepted = is_finite(value, gradient) & ~ran_away
-        best = better(state.best, state.params, value, accepted)
-        steps = waited(state.waited, state.best, best)
-        stalled, going = steps == STALL, accepted & (steps < STALL)
-        pace = jnp.where(stalled, state.pace / 2, state.pace)
+        diverged = value - state.best.value > 100 * jnp.abs(state.best.value)
+        accepted = is_finite(value, gradient) & ~diverged
+        best = update_best(state.best, state.params, value, accepted)
+        stalled = is_stalled(best)
+        restarted = ~accepted | stalled
+        scale = jnp.where(stalled, state.step_scale / 2, state.step_scale)
         updates, moments = transformation.update(gradient, state.moments, state.params)
-        params = where(going, optax.tree.add_scale(state.params, pace, updates), best.params)
-        moments = where(going, moments, transformation.init(params))
-        new = AdamState(params, moments, pace, steps % STALL, best)
-        return new, Info(value, aux, accepted, ~going, jnp.asarray(1))
+        params = optax.tree.where(restarted, best.params, optax.tree.add_scale(state.params, scale, updates))
+        moments = optax.tree.where(restarted, transformation.init(params), moments)
+        return AdamState(params, moments, scale, best), Info(value, aux, accepted, restarted, jnp.asarray(1))
 
-    return Minimizer(init, ask, tell, best_params)
+    return Minimizer(init, lambda state: state.params, tell)

@@ -1,8 +1,6 @@
-"""The protocol of minimizers, which know nothing of images or style.
+"""Protocol of the minimizers, which know nothing of images or style.
 
-A minimizer is four pure functions: `init(params) -> state`; `ask(state) -> params`, where to evaluate next;
-`tell(state, value, aux, gradient) -> (state, info)`, which takes the answer; `result(state) -> params`. The state is carried,
-the info is observed. A step is one evaluation of `fn(params, *args) -> (value, aux)` and its gradient.
+A step is one evaluation of `fn(params, *args) -> (value, aux)` and of its gradient.
 """
 
 from collections.abc import Callable
@@ -13,31 +11,38 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int
 
-from stylejax.optimizers.lbfgs_direction import Params
-from stylejax.types import Scalar
+from stylejax.types import Params, Scalar
 
 Function: TypeAlias = Callable[..., tuple[Scalar, Any]]
 
-STALL = 50
-"""Steps without a value below the best one after which a minimizer begins anew from the best point."""
+STALL_STEPS = 50
+"""Steps without improvement after which a minimizer restarts from the best point: 5 windows in which L-BFGS may rise."""
 
 
-class OnHost(NamedTuple):
-    """A function whose evaluation is many programs: `evaluate(params, *args) -> ((value, aux), gradient)` runs on the host."""
+class HostFunction(NamedTuple):
+    """Function of several programs: `evaluate(params, *args)` returns ((value, aux), gradient)."""
 
     evaluate: Callable[..., tuple[tuple[Scalar, Any], Params]]
 
 
 class Best(NamedTuple):
-    """The best point that was evaluated, and its value."""
+    """Best point that was evaluated, its value, and the steps since then."""
 
     params: Params
     value: Scalar
+    age: Int[Array, ""]
 
 
 class Info(NamedTuple):
-    """One step, as seen from outside: the loss and its parts at the point that was tried, whether it was taken, and whether
-    the minimizer began anew from a good point, because nothing else helped."""
+    """Observation of one step.
+
+    Attributes:
+        value: loss at the point that was tried.
+        aux: second result of the function, such as the loss terms.
+        accepted: whether the minimizer took the point.
+        restarted: whether it discarded its memory, or went back to the best point.
+        evaluations: of the function.
+    """
 
     value: Scalar
     aux: Any
@@ -47,33 +52,41 @@ class Info(NamedTuple):
 
 
 class Minimizer(NamedTuple):
-    """Four functions, as above; every state has a field `best`."""
+    """Minimizer as pure functions of its state, which has a field `best`.
+
+    Attributes:
+        init: `init(params) -> state`.
+        ask: `ask(state) -> params`, the point to evaluate next.
+        tell: `tell(state, value, aux, gradient) -> (state, info)`, with the evaluation at that point.
+        result: `result(state) -> params`; by default the best point.
+    """
 
     init: Callable[[Params], Any]
     ask: Callable[[Any], Params]
     tell: Callable[..., tuple[Any, Info]]
-    result: Callable[[Any], Params]
+    result: Callable[[Any], Params] = lambda state: state.best.params
 
 
 def step(minimizer: Minimizer, fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:
-    """Take one step on `fn(params, *args)`: a single evaluation of value and gradient."""
+    """Take one step on `fn(params, *args)`."""
     (value, aux), gradient = jax.value_and_grad(fn, has_aux=True)(minimizer.ask(state), *args)
     return minimizer.tell(state, value, aux, gradient)
 
 
-def best_params(state: Any) -> Params:
-    """Return the best point that was evaluated: the usual `result`."""
-    return state.best.params
+def no_best(params: Params) -> Best:
+    """Return the `Best` of a run without evaluations."""
+    return Best(params, jnp.asarray(jnp.inf), jnp.asarray(0))
 
 
-def better(best: Best, params: Params, value: Scalar, accepted: Bool[Array, ""]) -> Best:
+def update_best(best: Best, params: Params, value: Scalar, accepted: Bool[Array, ""]) -> Best:
     improved = accepted & (value < best.value)
-    return Best(where(improved, params, best.params), jnp.where(improved, value, best.value))
+    new = Best(params, value, jnp.asarray(0))
+    return optax.tree.where(improved, new, best._replace(age=best.age + 1))
 
 
-def waited(steps: Int[Array, ""], before: Best, best: Best) -> Int[Array, ""]:
-    """Steps since there was a better value."""
-    return jnp.where(best.value < before.value, 0, steps + 1)
+def is_stalled(best: Best) -> Bool[Array, ""]:
+    """Return whether another `STALL_STEPS` steps have not improved on the best point."""
+    return (best.age > 0) & (best.age % STALL_STEPS == 0)
 
 
 def is_finite(value: Scalar, gradient: Params) -> Bool[Array, ""]:
@@ -82,7 +95,3 @@ def is_finite(value: Scalar, gradient: Params) -> Bool[Array, ""]:
 
 def dot(a: Params, b: Params) -> Scalar:
     return jnp.asarray(optax.tree.vdot(a, b))
-
-
-def where(condition: Bool[Array, ""], a: Params, b: Params) -> Params:
-    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), a, b)

@@ -1,12 +1,10 @@
-"""Many minimizations as lanes of one program, on one device or spread over several.
+"""Minimization of a batch of runs in one program, on one device or spread over several.
 
-A lane is one minimization: its own start, state and arguments, stacked along the first axis. What all lanes share, such as the
-network, is never stacked: kernels with an axis of lanes would make convolutions of as many groups. A lane that has converged,
-or whose values are not finite, computes what the others do, and changes nothing of theirs.
+The starts, states and arguments of the runs are stacked along a first axis. Shared arguments, such as the network, are not:
+kernels with a batch axis would make grouped convolutions. A run that has converged or diverged does not affect the others.
 
-XLA rounds otherwise where there is a batch, several devices, or another program, and L-BFGS makes a hundred times as much of a
-difference every ten steps. So on a CPU as one device, where a batch gains nothing, lanes take their steps in turn, by the
-program of a single run: there each is that run, bit for bit.
+Batching changes XLA's rounding, and L-BFGS amplifies a difference about 100-fold every ten steps. On a CPU as one device, where
+batching saves no time, the runs therefore take their steps in turn by the program of a single run, which is bit-exact.
 """
 
 import functools
@@ -17,19 +15,24 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from stylejax.optimizers.base import Function, Info, Minimizer
-from stylejax.optimizers.base import step as one_step
-from stylejax.optimizers.lbfgs_direction import Params
-from stylejax.optimizers.minimize import START, Progress, Solution, advance, begin, by_step, chunk_length, run_steps
+from stylejax.optimizers.base import Function, Info, Minimizer, step
+from stylejax.optimizers.minimize import (
+    START,
+    Solution,
+    init_state,
+    run_steps,
+    step_in_turn,
+    steps_per_dispatch,
+    unstack,
+    unstack_infos,
+)
+from stylejax.types import Params
 
-AXIS = "lanes"
-"""The one axis of a mesh that lanes are spread over."""
-
-SPREAD, ALIKE, LATER = PartitionSpec(AXIS), PartitionSpec(), PartitionSpec(None, AXIS)
-"""To each device its lanes; the same to all; the lanes of several steps."""
+BATCHED, REPLICATED, STEP_BATCHED = PartitionSpec("batch"), PartitionSpec(), PartitionSpec(None, "batch")
+"""Shardings over the mesh axis `batch`: by run, replicated, and by run after an axis of steps."""
 
 
-def minimize_lanes(
+def minimize_batch(
     fn: Function,
     minimizer: Minimizer,
     params: Sequence[Params],
@@ -38,106 +41,73 @@ def minimize_lanes(
     steps: int,
     callback: Callable[[list[Info]], bool | None] | None = None,
     *,
-    width: int | None = None,
+    batch_size: int | None = None,
     mesh: Mesh | None = None,
 ) -> list[Solution]:
-    """Minimize `fn(params, shared, *args)` from each of `params` with the `args` in the same place, as `minimize` does.
+    """Minimize `fn(params[i], shared, *args[i])` for each i, as `minimize` does.
 
     Args:
-        fn: compiled in by identity.
-        minimizer: compiled in by identity.
-        params: the first point of each lane.
-        shared: the first argument after the parameters, the same for all lanes.
-        args: further arguments of each lane.
-        steps: of each lane.
-        callback: sees the `Info` of every lane at each step, and ends the run by returning True.
-        width: lanes of the program; copies of the first fill it up and are dropped. By default the least number that the
-            devices divide.
-        mesh: devices to spread the lanes over, along an axis `lanes`; the first device without one.
+        fn: function to minimize; a program is compiled for each function object.
+        minimizer: likewise.
+        params: first point of each run.
+        shared: first argument after the parameters, the same for all runs.
+        args: further arguments of each run.
+        steps: steps of each run.
+        callback: receives the `Info` of all runs at each step; returning True ends them.
+        batch_size: runs of the program, with copies of the first run as padding. By default, the number of runs rounded up to
+            a multiple of the devices.
+        mesh: devices that share the runs, along an axis `batch`. None means the first device.
 
     Returns:
-        The solution of each lane; its `aux` is None if no step had a finite value.
+        The solution of each run; its `aux` is None without a finite loss.
     """
-    progress, devices = [START] * len(params), mesh.size if mesh else 1
-    width = width or -(-len(params) // devices) * devices
-    if width == 1 or (mesh is None and jax.default_backend() == "cpu"):
-        each = [placed((shared, *own), mesh, ALIKE) for own in args]
-        states = [begin(minimizer, start) for start in params]
-        dispatch = functools.partial(_in_turn, fn, minimizer, each)
-        states, progress = run_steps(dispatch, states, progress, steps, chunk_length(), callback, None)
-        return [_solution(minimizer.result(state), one) for state, one in zip(states, progress, strict=True)]
-    filled = [*range(len(params)), *[0] * (width - len(params))]
-    each = placed(stack([(params[i], args[i]) for i in filled]), mesh, SPREAD)
-    state, each, shared = _begin(minimizer, mesh, each[0]), each[1], placed(shared, mesh, ALIKE)
-    dispatch = functools.partial(_together, fn, minimizer, mesh, shared, each, len(params))
-    state, progress = run_steps(dispatch, state, progress, steps, chunk_length(), callback, None)
-    results = jax.vmap(minimizer.result)(state)
-    return [_solution(_lane(results, i), one) for i, one in enumerate(progress)]
+    count, devices = len(params), mesh.size if mesh else 1
+    batch_size = batch_size or -(-count // devices) * devices
+    in_turn = batch_size == 1 or (mesh is None and jax.default_backend() == "cpu")
+    if in_turn:
+        device_args = [device_put((shared, *own_args), mesh, REPLICATED) for own_args in args]
+        state = [init_state(minimizer, start) for start in params]
+        dispatch = functools.partial(step_in_turn, fn, minimizer, device_args)
+    else:
+        runs = list(zip(params, args, strict=True))
+        runs += runs[:1] * (batch_size - count)
+        starts, batch_args = device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *runs), mesh, BATCHED)
+        state, shared = _init_batch(minimizer, mesh, starts), device_put(shared, mesh, REPLICATED)
+        del starts
+
+        def step_together(state: Any, length: int) -> tuple[Any, list[list[Info]]]:
+            state, infos = _advance(fn, minimizer, length, mesh, state, shared, batch_args)
+            return state, [unstack(info, count) for info in unstack_infos(infos, length)]
+
+        dispatch = step_together
+    state, progress = run_steps(dispatch, state, [START] * count, steps, steps_per_dispatch(), callback)
+    results = map(minimizer.result, state) if in_turn else unstack(jax.vmap(minimizer.result)(state), count)
+    return [Solution(result, p.value, p.aux, p.evaluations) for result, p in zip(results, progress, strict=True)]
 
 
-def stack(trees: Sequence[Any]) -> Any:
-    """Trees of one structure as one tree on the host, whose leaves have a first axis of as many lanes."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-
-
-def placed(tree: Any, mesh: Mesh | None, how: PartitionSpec) -> Any:
-    """The tree on the devices of the mesh, or on the first device; what is there already is not moved."""
-    return jax.device_put(tree, NamedSharding(mesh, how) if mesh else None)
+def device_put(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
+    """Put a tree on the devices of the mesh, or on the first device."""
+    return jax.device_put(tree, NamedSharding(mesh, spec) if mesh else None)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _begin(minimizer: Minimizer, mesh: Mesh | None, params: Params) -> Any:
-    """A fresh state of each lane, as `minimize` has it."""
-    return _over(mesh, jax.vmap(functools.partial(begin, minimizer)), (SPREAD,), SPREAD)(params)
+def _init_batch(minimizer: Minimizer, mesh: Mesh | None, params: Params) -> Any:
+    return _shard_map(mesh, jax.vmap(functools.partial(init_state, minimizer)), (BATCHED,), BATCHED)(params)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def _advance(
     fn: Function, minimizer: Minimizer, length: int, mesh: Mesh | None, state: Any, shared: Any, args: tuple
 ) -> tuple[Any, Info]:
-    def here(state: Any, shared: Any, args: tuple) -> tuple[Any, Info]:
-        step = jax.vmap(functools.partial(one_step, minimizer, fn), (0, None, *(0 for _ in args)))
+    def advance(state: Any, shared: Any, args: tuple) -> tuple[Any, Info]:
+        batch_step = jax.vmap(functools.partial(step, minimizer, fn), (0, None, *(0 for _ in args)))
         if length == 1:
-            return step(state, shared, *args)
-        return jax.lax.scan(lambda s, _: step(s, shared, *args), state, length=length)
+            return batch_step(state, shared, *args)
+        return jax.lax.scan(lambda s, _: batch_step(s, shared, *args), state, length=length)
 
-    return _over(mesh, here, (SPREAD, ALIKE, SPREAD), (SPREAD, SPREAD if length == 1 else LATER))(state, shared, args)
-
-
-def _together(
-    fn: Function,
-    minimizer: Minimizer,
-    mesh: Mesh | None,
-    shared: Any,
-    each: tuple,
-    count: int,
-    state: Any,
-    length: int,
-) -> tuple[Any, list[list[Info]]]:
-    state, infos = _advance(fn, minimizer, length, mesh, state, shared, each)
-    return state, [[_lane(info, i) for i in range(count)] for info in by_step(infos, length)]
+    infos_spec = BATCHED if length == 1 else STEP_BATCHED
+    return _shard_map(mesh, advance, (BATCHED, REPLICATED, BATCHED), (BATCHED, infos_spec))(state, shared, args)
 
 
-def _in_turn(
-    fn: Function, minimizer: Minimizer, args: Sequence[tuple], states: list[Any], length: int
-) -> tuple[list[Any], list[list[Info]]]:
-    """Advance each lane by the program of `minimize`, which has no axis of lanes: with one, even a single lane's memory of
-    L-BFGS would be copied at every step."""
-    infos: list[list[Info]] = []
-    for i, own in enumerate(args):
-        states[i], told = advance(fn, minimizer, length, states[i], own)
-        infos.append(by_step(told, length))
-    return states, [list(now) for now in zip(*infos, strict=True)]
-
-
-def _solution(params: Params, progress: Progress) -> Solution:
-    return Solution(params, progress.value, progress.aux, progress.evaluations)
-
-
-def _over(mesh: Mesh | None, here: Callable, given: Any, made: Any) -> Callable:
-    """`here` on the lanes of each device by itself: no lane needs anything of another."""
-    return jax.shard_map(here, mesh=mesh, in_specs=given, out_specs=made, check_vma=False) if mesh else here
-
-
-def _lane(tree: Any, i: int) -> Any:
-    return jax.tree.map(lambda x: x[i], tree)
+def _shard_map(mesh: Mesh | None, fn: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    return jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False) if mesh else fn

@@ -1,4 +1,4 @@
-"""The stepping loop: any minimizer on any function and any pytree, watched, kept and resumed."""
+"""Stepping loop of the minimizers, with a callback after each step, and resumption between steps."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -6,16 +6,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
-from stylejax.optimizers.base import Function, Info, Minimizer, OnHost, step
-from stylejax.optimizers.lbfgs_direction import Params
-from stylejax.types import Scalar
+from stylejax.optimizers.base import Function, HostFunction, Info, Minimizer, step
+from stylejax.types import Params, Scalar
 
 Dispatch: TypeAlias = Callable[[Any, int], tuple[Any, list[list[Info]]]]
-"""Takes a state and a number of steps; returns the new state, and for each step the infos of all runs as NumPy values."""
+"""Function of the state of all runs and a number of steps. It returns the new state and, by step, the `Info` of each run."""
 
 
 class Progress(NamedTuple):
-    """The least value of a run so far and its parts, None before the first finite one; evaluations and steps."""
+    """Least loss of a run with its terms, None before a finite loss, and the evaluations and steps taken."""
 
     value: float
     aux: Any
@@ -23,15 +22,15 @@ class Progress(NamedTuple):
     steps: int
 
 
-class Run(NamedTuple):
-    """A minimization between two steps: all that is needed to go on as if it had never stopped."""
+class LoopState(NamedTuple):
+    """State of a run between two steps, from which it resumes exactly."""
 
     state: Any
     progress: Progress
 
 
 class Solution(NamedTuple):
-    """The result of a run, the least value and its parts, and the evaluations spent; `aux` is None without a finite value."""
+    """Result of a run: its point, the least loss with its terms, None without a finite loss."""
 
     params: Params
     value: float
@@ -43,41 +42,41 @@ START = Progress(float("inf"), None, 0, 0)
 
 
 def minimize(
-    fn: Function | OnHost,
+    fn: Function | HostFunction,
     minimizer: Minimizer,
     params: Params,
     args: tuple,
     steps: int,
     callback: Callable[[Info], bool | None] | None = None,
     *,
-    resume: Run | None = None,
-    keep: Callable[[Run], None] | None = None,
+    resume_from: LoopState | None = None,
+    on_state: Callable[[LoopState], None] | None = None,
 ) -> Solution:
-    """Take `steps` steps from `params` and return the best point seen.
+    """Take `steps` steps from `params` and return the result of the minimizer.
 
     Args:
-        fn: compiled in by identity; a function `OnHost` is called as it is.
-        minimizer: compiled in by identity.
-        params: the first point; a large one is freed if the caller holds no other reference.
+        fn: function of (params, *args); a program is compiled for each function object.
+        minimizer: likewise.
+        params: first point. Hold no other reference to a large one, so that it can be freed.
         args: further arguments of `fn`, passed as arrays.
-        steps: number of steps.
-        callback: sees the `Info` of each step as NumPy values, in order, and ends the run by returning True.
-        resume: a `Run` to go on from, instead of `params`.
-        keep: sees the run after each dispatch, before the state is donated to the next.
+        steps: number of steps, including those before a resumption.
+        callback: receives the `Info` of each step as NumPy values; returning True ends the run.
+        resume_from: state to continue from, instead of `params`.
+        on_state: receives the state after each dispatch, before it is donated to the next one.
 
     Raises:
-        FloatingPointError: no step had a finite value.
+        FloatingPointError: no step had a finite loss.
     """
-    run = Run(begin(minimizer, params), START) if resume is None else resume
-    del params, resume
-    state, (progress,) = run_steps(
-        functools.partial(_dispatch, fn, minimizer, args),
-        run.state,
+    run = LoopState(init_state(minimizer, params), START) if resume_from is None else resume_from
+    del params, resume_from
+    (state,), (progress,) = run_steps(
+        functools.partial(step_in_turn, fn, minimizer, [args]),
+        [run.state],
         [run.progress],
         steps,
-        1 if isinstance(fn, OnHost) else chunk_length(),
+        1 if isinstance(fn, HostFunction) else steps_per_dispatch(),
         (lambda infos: callback(infos[0])) if callback else None,
-        (lambda state, progress: keep(Run(state, progress[0]))) if keep else None,
+        (lambda states, progress: on_state(LoopState(states[0], progress[0]))) if on_state else None,
     )
     if progress.aux is None:
         raise FloatingPointError("the loss was not finite at any step: lower the weights")
@@ -91,81 +90,78 @@ def run_steps(
     steps: int,
     chunk: int,
     callback: Callable[[list[Info]], bool | None] | None,
-    keep: Callable[[Any, list[Progress]], None] | None,
-) -> tuple[Any, list[Progress]]:
-    """Take steps in dispatches of at most `chunk` until each run has `steps` or the callback says so: the only such loop.
+    on_state: Callable[[Any, Sequence[Progress]], None] | None = None,
+) -> tuple[Any, Sequence[Progress]]:
+    """Dispatch up to `chunk` steps at a time until all runs have `steps` or `callback` returns True.
 
-    Args:
-        dispatch: advances all runs together.
-        state: of all runs; donated to the first dispatch.
-        progress: of each run.
-        steps: of each run, those before a resumption included.
-        chunk: steps of a dispatch.
-        callback: sees the infos of all runs at each step, in order, and ends them by returning True.
-        keep: sees state and progress after each dispatch.
-
-    Returns:
-        The last state and the progress of each run.
+    `progress` and the infos that `callback` receives have one entry a run. `state` is donated to the first dispatch.
     """
-    now, stop = list(progress), False
-    while now[0].steps < steps and not stop:
-        state, infos = dispatch(state, min(chunk, steps - now[0].steps))
-        for info in infos:
-            now = [noted(*pair) for pair in zip(now, info, strict=True)]
-            stop = bool(callback and callback(info)) or stop
-        if keep:
-            keep(state, now)
-    return state, now
+    stop = False
+    while progress[0].steps < steps and not stop:
+        state, infos_by_step = dispatch(state, min(chunk, steps - progress[0].steps))
+        for infos in infos_by_step:
+            progress = [update_progress(*pair) for pair in zip(progress, infos, strict=True)]
+            stop = bool(callback and callback(infos)) or stop
+        if on_state:
+            on_state(state, progress)
+    return state, progress
 
 
-def noted(progress: Progress, info: Info) -> Progress:
-    """Count one more step, and take its value and parts if they are the least so far."""
+def step_in_turn(
+    fn: Function | HostFunction, minimizer: Minimizer, args: Sequence[tuple], states: list[Any], length: int
+) -> tuple[list[Any], list[list[Info]]]:
+    """Advance runs one after the other by `length` steps, with the same program for each."""
+    infos_by_run: list[list[Info]] = []
+    for i, own_args in enumerate(args):
+        if isinstance(fn, HostFunction):
+            (value, aux), gradient = fn.evaluate(minimizer.ask(states[i]), *own_args)
+            states[i], infos = _tell(minimizer, states[i], value, aux, gradient)
+        else:
+            states[i], infos = run_chunk(fn, minimizer, length, states[i], own_args)
+        infos_by_run.append(unstack_infos(infos, length))
+    return states, [list(infos) for infos in zip(*infos_by_run, strict=True)]
+
+
+def update_progress(progress: Progress, info: Info) -> Progress:
     value, aux, evaluations, steps = progress
     if info.accepted and float(info.value) < value:
         value, aux = float(info.value), info.aux
     return Progress(value, aux, evaluations + int(info.evaluations), steps + 1)
 
 
-def by_step(infos: Info, length: int) -> list[Info]:
-    """Return the `Info` of each step of a dispatch as NumPy values, in order."""
+def unstack(tree: Any, length: int) -> list[Any]:
+    """Return the entries of a tree along the first axis of its leaves."""
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(length)]
+
+
+def unstack_infos(infos: Info, length: int) -> list[Info]:
+    """Return the `Info` of each step of a dispatch as NumPy values."""
     infos = jax.device_get(infos)
-    return [infos] if length == 1 else [jax.tree.map(lambda x, i=i: x[i], infos) for i in range(length)]
+    return [infos] if length == 1 else unstack(infos, length)
 
 
-def chunk_length() -> int:
-    """Return the steps of a dispatch, by backend.
+def steps_per_dispatch() -> int:
+    """Return the number of steps of one program: 1 on the CPU, 10 on accelerators.
 
-    XLA runs convolutions inside a loop three times slower on the CPU, so there a step is a program; on accelerators the wait
-    for the host between steps costs more, and steps are scanned.
+    On the CPU, XLA runs convolutions inside a loop three times slower. On accelerators the wait for the host costs more.
     """
     return 1 if jax.default_backend() == "cpu" else 10
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def begin(minimizer: Minimizer, params: Params) -> Any:
-    """Return a fresh state that can be donated (its leaves are buffers of their own) and is strongly typed (the second step
-    does not compile again)."""
+def init_state(minimizer: Minimizer, params: Params) -> Any:
+    """Return the initial state."""
+    # The conversion separates the buffers, so that they can be donated, and makes types strong, so that steps compile once.
     state = minimizer.init(params)
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), state)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
-def advance(fn: Function, minimizer: Minimizer, length: int, state: Any, args: tuple) -> tuple[Any, Info]:
+def run_chunk(fn: Function, minimizer: Minimizer, length: int, state: Any, args: tuple) -> tuple[Any, Info]:
     """Take `length` steps as one program, to which the state is donated."""
     if length == 1:
         return step(minimizer, fn, state, *args)
     return jax.lax.scan(lambda s, _: step(minimizer, fn, s, *args), state, length=length)
-
-
-def _dispatch(
-    fn: Function | OnHost, minimizer: Minimizer, args: tuple, state: Any, length: int
-) -> tuple[Any, list[list[Info]]]:
-    if isinstance(fn, OnHost):
-        (value, aux), gradient = fn.evaluate(minimizer.ask(state), *args)
-        state, infos = _tell(minimizer, state, value, aux, gradient)
-    else:
-        state, infos = advance(fn, minimizer, length, state, args)
-    return state, [[info] for info in by_step(infos, length)]
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)

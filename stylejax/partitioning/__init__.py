@@ -1,1 +1,1 @@
-"""Evaluation of one large image in parts, exactly: tiles, shards, and the memory that they take."""
+"""Exact evaluation of one large image by tiles or shards, and prediction of its memory."""

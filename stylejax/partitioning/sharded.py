@@ -1,8 +1,8 @@
-"""One image over many devices, exactly: each has a part of the rows.
+"""Exact evaluation of one image with its rows sharded over devices.
 
-Before each convolution a device takes one row from either neighbor; nothing else of the features travels. The statistics of
-the devices are added up, and the losses are functions of the sum. Parts are multiples of all poolings, so the last may reach
-beyond the image: its features there are zero, as the padding is, and are not owned.
+Before each convolution a device receives one row from each neighbor; no other features are transferred. The losses are
+functions of the summed statistics of the shards. The rows of a shard are a multiple of the total stride, so the last shard may
+extend beyond the image: its features there are zero, like the padding, and excluded from the statistics.
 """
 
 import functools
@@ -14,10 +14,17 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from stylejax.losses.objective import OwnershipMasks, Statistics, Terms, measure_statistics, shown, weighted_loss
+from stylejax.losses.objective import (
+    LossTerms,
+    OwnershipMasks,
+    Statistics,
+    compose_image,
+    measure_statistics,
+    weighted_loss,
+)
 from stylejax.losses.targets import (
-    Guides,
-    Statistic,
+    GuidanceMasks,
+    StyleRepresentation,
     StyleTargets,
     Targets,
     parse_style_key,
@@ -25,32 +32,27 @@ from stylejax.losses.targets import (
     statistic_target,
     statistics_only,
 )
-from stylejax.models.architecture import smallest_side
-from stylejax.models.ops import Rows
+from stylejax.models.architecture import total_stride
+from stylejax.models.ops import RowShard
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Info, Minimizer
-from stylejax.optimizers.lbfgs_direction import Params
-from stylejax.types import Features, Image, Scalar
+from stylejax.types import Features, Image, Params, Scalar
 
-ROWS = "rows"
-"""The axis of the mesh."""
-
-
-def rows_each(height: int, devices: int, layers: Iterable[str]) -> int:
-    """Return the rows of each device, a multiple of all poolings."""
-    multiple = smallest_side(layers)
-    return -(-height // (multiple * devices)) * multiple
+ROW_AXIS = "rows"
+"""Name of the axis of the mesh."""
 
 
 @functools.cache
-def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callable[..., tuple[Scalar, Terms]]:
-    """Return `objective` for parameters of `spread`, whose leaves have these `shapes`, and targets of `sharded_content`."""
+def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callable[..., tuple[Scalar, LossTerms]]:
+    """Return `objective` for sharded parameters and content targets.
 
-    def fn(params: Params, vgg: VGG, targets: Targets, weights: Terms) -> tuple[Scalar, Terms]:
-        image = shown(gathered(params, shapes), targets.kept)
-        parts = _shared(mesh, image, _measures, vgg, targets)
-        measures = jax.tree.map(lambda m: m.sum(0), parts)
-        return weighted_loss(measures._replace(tv=targets.variations(image)), targets, weights)
+    `shapes` are those of the parameters' leaves before `pad_params`.
+    """
+
+    def fn(params: Params, vgg: VGG, targets: Targets, weights: LossTerms) -> tuple[Scalar, LossTerms]:
+        image = compose_image(unpad_params(params, shapes), targets.preserved)
+        statistics = _sum_statistics(mesh, image, vgg, targets)._replace(tv=targets.total_variation(image))
+        return weighted_loss(statistics, targets, weights)
 
     return fn
 
@@ -59,107 +61,112 @@ def sharded_objective(mesh: Mesh, shapes: tuple[tuple[int, ...], ...]) -> Callab
 def sharded_content(
     mesh: Mesh, vgg: VGG, image: Image, layers: tuple[str, ...], style_layers: tuple[str, ...]
 ) -> Features:
-    """Return P of equation 1, on each device its own rows. `style_layers` decide on the rows too."""
+    """Return P of equation 1, sharded by rows; their number depends on `style_layers` too."""
 
-    def features(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Features:
-        return vgg.apply_with(image, layers, lambda _, response: response, rows)
+    def features(rows: RowShard, image: Image, vgg: VGG, targets: Targets) -> Features:
+        return vgg.apply_with(image, layers, lambda _, features: features, rows)
 
-    names = statistics_only(dict.fromkeys((*layers, *style_layers)), "gram")
-    return _shared(mesh, image, features, vgg, names)
+    targets = statistics_only(dict.fromkeys((*layers, *style_layers)), "gram")
+    return _map_rows(mesh, image, features, vgg, targets)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def sharded_styles(mesh: Mesh, vgg: VGG, image: Image, guides: Guides, statistic: Statistic) -> StyleTargets:
-    """Return `style_targets` of an image whose rows are shared."""
-    none = statistics_only(guides, statistic)
-    means = jax.tree.map(lambda m: m.sum(0), _shared(mesh, image, _measures, vgg, none).style)
-    return {name: statistic_target(mean.value, statistic) for name, mean in means.items()}
+def sharded_styles(
+    mesh: Mesh, vgg: VGG, image: Image, guides: GuidanceMasks, representation: StyleRepresentation
+) -> StyleTargets:
+    """Return `style_targets` of an image, evaluated by shards."""
+    statistics = _sum_statistics(mesh, image, vgg, statistics_only(guides, representation))
+    return {name: statistic_target(value.mean, representation) for name, value in statistics.style.items()}
 
 
-def spread(mesh: Mesh, params: Params) -> Params:
-    """Share the rows of the parameters over the devices."""
-    return jax.device_put(padded(params, mesh.size), NamedSharding(mesh, PartitionSpec(ROWS)))
+def shard_params(mesh: Mesh, params: Params) -> Params:
+    """Distribute the rows of the parameters over the devices, after padding."""
+    return jax.device_put(pad_params(params, mesh.size), NamedSharding(mesh, PartitionSpec(ROW_AXIS)))
 
 
-def padded(params: Params, devices: int) -> Params:
-    """Pad each leaf with rows of zeros until the devices divide them; their gradient is zero."""
+def pad_params(params: Params, devices: int) -> Params:
+    """Pad each leaf with rows of zeros to a multiple of the number of devices; their gradient is zero."""
     return jax.tree.map(lambda z: jnp.pad(z, ((0, -z.shape[0] % devices), (0, 0), (0, 0))), params)
 
 
-def gathered(params: Params, shapes: tuple[tuple[int, ...], ...]) -> Params:
-    """Return the parameters without the rows that `spread` added."""
+def unpad_params(params: Params, shapes: tuple[tuple[int, ...], ...]) -> Params:
+    """Return the parameters without the padding rows of `pad_params`."""
     leaves, tree = jax.tree.flatten(params)
     return jax.tree.unflatten(tree, [leaf[: shape[0]] for leaf, shape in zip(leaves, shapes, strict=True)])
 
 
 @functools.cache
-def placed(minimizer: Minimizer, mesh: Mesh) -> Minimizer:
-    """Return the minimizer for parameters of `spread`: its state stays shared as they are."""
+def shard_minimizer(minimizer: Minimizer, mesh: Mesh) -> Minimizer:
+    """Return the minimizer for parameters of `shard_params`; it keeps its state sharded like them."""
 
     def init(params: Params) -> Any:
-        return shared_out(mesh, minimizer.init(params))
+        return shard_state(mesh, minimizer.init(params))
 
     def tell(state: Any, *answer: Any) -> tuple[Any, Info]:
         state, info = minimizer.tell(state, *answer)
-        return shared_out(mesh, state), info
+        return shard_state(mesh, state), info
 
     return minimizer._replace(init=init, tell=tell)
 
 
-def shared_out(mesh: Mesh, state: Any) -> Any:
-    """An optimizer's state: what is like the parameters is shared out by its rows; what has one of them, flat, in each row
-    (the memory of L-BFGS), along them; the rest is on every device."""
+def shard_state(mesh: Mesh, state: Any) -> Any:
+    """Shard an optimizer state: leaves shaped like parameters by rows, the memory of L-BFGS by columns.
+
+    A row of that memory is one flattened leaf of the parameters. All other leaves are replicated.
+    """
     params = jax.tree.leaves(state.best.params)
-    shapes, flat = {leaf.shape for leaf in params}, {leaf.size for leaf in params}
+    shapes, sizes = {leaf.shape for leaf in params}, {leaf.size for leaf in params}
 
-    def along(leaf: Any) -> PartitionSpec:
+    def spec(leaf: Any) -> PartitionSpec:
         if leaf.shape in shapes:
-            return PartitionSpec(ROWS)
-        ring = leaf.ndim == 2 and leaf.shape[1] in flat and leaf.shape[0] != leaf.shape[1]
-        return PartitionSpec(None, ROWS) if ring else PartitionSpec()
+            return PartitionSpec(ROW_AXIS)
+        is_memory = leaf.ndim == 2 and leaf.shape[1] in sizes and leaf.shape[0] != leaf.shape[1]
+        return PartitionSpec(None, ROW_AXIS) if is_memory else PartitionSpec()
 
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, along(x))), state)
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(x))), state)
 
 
-def _shared(mesh: Mesh, image: Image, part: Callable[..., Any], vgg: VGG, targets: Targets) -> Any:
-    """`part(rows, image, vgg, targets)` on each device's rows; what comes out is stacked along the first axis."""
+def _sum_statistics(mesh: Mesh, image: Image, vgg: VGG, targets: Targets) -> Statistics:
+    """Return the statistics of an image, without its total variation."""
+    return jax.tree.map(lambda x: x.sum(0), _map_rows(mesh, image, _shard_statistics, vgg, targets))
+
+
+def _map_rows(mesh: Mesh, image: Image, fn: Callable[..., Any], vgg: VGG, targets: Targets) -> Any:
+    """Return `fn(rows, image, vgg, targets)` of each device's rows, concatenated along the first axis."""
     height = image.shape[0]
-    padding = mesh.size * rows_each(height, mesh.size, required_layers(targets)) - height
-    rows, everywhere = PartitionSpec(ROWS), PartitionSpec()
-    targets = targets._replace(guides=_padded_guides(targets.guides, height + padding), kept=None)
-    given = jax.tree.map(lambda _: everywhere, targets)
-    given = given._replace(
-        content=dict.fromkeys(targets.content, rows), guides=jax.tree.map(lambda _: rows, targets.guides)
+    padding = -height % (mesh.size * total_stride(required_layers(targets)))
+    by_rows, replicated = PartitionSpec(ROW_AXIS), PartitionSpec()
+    targets = targets._replace(guides=_padded_guides(targets.guides, height + padding), preserved=None)
+    specs = jax.tree.map(lambda _: replicated, targets)._replace(
+        content=dict.fromkeys(targets.content, by_rows), guides=jax.tree.map(lambda _: by_rows, targets.guides)
     )
-    fn = functools.partial(part, Rows(ROWS, mesh.size, height))
-    # The network is not differentiated, so that what varies over the devices need not be told.
-    mapped = jax.shard_map(fn, mesh=mesh, in_specs=(rows, everywhere, given), out_specs=rows, check_vma=False)
+    fn = functools.partial(fn, RowShard(ROW_AXIS, mesh.size, height))
+    # The network is not differentiated, so JAX need not track which values vary over the devices.
+    mapped = jax.shard_map(fn, mesh=mesh, in_specs=(by_rows, replicated, specs), out_specs=by_rows, check_vma=False)
     return mapped(jnp.pad(image, ((0, padding), (0, 0), (0, 0))), vgg, targets)
 
 
-def _padded_guides(guides: Guides, height: int) -> Guides:
-    """Guides of a picture of that height: nothing beyond the picture belongs to a region."""
+def _padded_guides(guides: GuidanceMasks, height: int) -> GuidanceMasks:
+    """Return guidance masks of an image of that height, zero in the padding rows."""
 
-    def padded(name: str, guide: Array) -> Array:
-        rows = height // smallest_side([parse_style_key(name)[0]])
+    def pad(name: str, guide: Array) -> Array:
+        rows = height // total_stride([parse_style_key(name)[0]])
         return jnp.pad(guide, ((0, rows - guide.shape[0]), (0, 0)))
 
-    return {name: None if guide is None else padded(name, guide) for name, guide in guides.items()}
+    return {name: None if guide is None else pad(name, guide) for name, guide in guides.items()}
 
 
-def _measures(rows: Rows, image: Image, vgg: VGG, targets: Targets) -> Statistics:
-    owned = _owned(rows, image, required_layers(targets))
-    return _stacked(measure_statistics(image, vgg, targets, owned, rows))._replace(tv=())
+def _shard_statistics(rows: RowShard, image: Image, vgg: VGG, targets: Targets) -> Statistics:
+    """Return the statistics of a shard, each with a leading axis of length 1 to be stacked along."""
+    owned = _ownership_masks(rows, image, required_layers(targets))
+    statistics = measure_statistics(image, vgg, targets, owned, rows)
+    return jax.tree.map(lambda x: x[None], statistics)._replace(tv=())
 
 
-def _owned(rows: Rows, image: Image, layers: Iterable[str]) -> OwnershipMasks:
+def _ownership_masks(rows: RowShard, image: Image, layers: Iterable[str]) -> OwnershipMasks:
     h, w, _ = image.shape
 
-    def inside(scale: int) -> Array:
-        return jnp.broadcast_to(rows.inside(h // scale, scale)[:, None], (h // scale, w // scale))
+    def valid(stride: int) -> Array:
+        return jnp.broadcast_to(rows.valid_row_mask(h // stride, stride)[:, None], (h // stride, w // stride))
 
-    return OwnershipMasks(inside(1), {name: inside(smallest_side([name])) for name in layers})
-
-
-def _stacked(parts: Any) -> Any:
-    return jax.tree.map(lambda x: x[None], parts)
+    return OwnershipMasks(valid(1), {name: valid(total_stride([name])) for name in layers})

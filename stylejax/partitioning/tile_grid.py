@@ -1,8 +1,8 @@
-"""Grid of tiles with halos, for an exact evaluation by parts.
+"""Grid of tiles with halos, for an exact evaluation by tiles.
 
-A window reads its own tile and a halo as wide as the receptive field. It lies inside the image, so that each of its edges is
-either the image's own, where the padding is the true one, or an edge whose wrong features lie in the halo. Windows begin at
-multiples of all poolings, and all windows of an image have one shape: one compiled program serves them all.
+A tile owns some pixels, and reads a halo as wide as the receptive field around them. Both lie inside the image: an edge of the
+pixels that it reads is either an edge of the image, with the true padding, or far enough that wrong features stay in the halo.
+Tiles start at multiples of the total stride and all have the same shape, so one compiled program serves them all.
 """
 
 from collections.abc import Iterable
@@ -11,86 +11,83 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from stylejax.models.architecture import block, layer_names, smallest_side
+from stylejax.models.architecture import block_index, layer_names, total_stride
 
 
-class Span(NamedTuple):
-    """A window along one axis, in pixels: it reads `size` from `start` on, and owns from `first` up to `last`."""
+class Interval(NamedTuple):
+    """A tile along one axis, in pixels: what it reads, halo included, and what it owns."""
 
-    start: int
-    size: int
-    first: int
-    last: int
+    read_start: int
+    read_size: int
+    own_start: int
+    own_stop: int
 
-    def at(self, scale: int) -> "Span":
-        """Return the span on the grid of a layer behind poolings of `scale` in all; odd ends are dropped."""
-        return Span(self.start // scale, self.size // scale, self.first // scale, self.last // scale)
+    def at(self, scale: int) -> "Interval":
+        """Return the interval on the grid of a layer with a total stride of `scale`."""
+        return Interval(*(pixels // scale for pixels in self))
 
-    def owned(self) -> Float[np.ndarray, " n"]:
-        """Return 1 for each position that the window owns, 0 for the others."""
-        positions = np.arange(self.start, self.start + self.size)
-        return ((self.first <= positions) & (positions < self.last)).astype(np.float32)
-
-
-class Window(NamedTuple):
-    """Rows and columns."""
-
-    rows: Span
-    columns: Span
-
-    def at(self, layer: str) -> "Window":
-        """Return the window on the grid of a layer."""
-        scale = smallest_side([layer])
-        return Window(self.rows.at(scale), self.columns.at(scale))
+    def ownership_mask(self) -> Float[np.ndarray, " n"]:
+        """Return a vector over the positions read, 1 where the tile owns them and 0 in its halo."""
+        positions = np.arange(self.read_start, self.read_start + self.read_size)
+        return ((self.own_start <= positions) & (positions < self.own_stop)).astype(np.float32)
 
 
-def halo(layers: Iterable[str], network: str) -> int:
-    """Return the pixels around its own that a position of the deepest of `layers` depends on, as a multiple of all poolings.
+class Tile(NamedTuple):
+    """A tile: its rows and columns."""
 
-    A convolution of block b reaches 2^(b-1) pixels further to each side, a pooling no further; total variation reaches one.
+    rows: Interval
+    columns: Interval
+
+    def at(self, layer: str) -> "Tile":
+        """Return the tile on the grid of a layer."""
+        scale = total_stride([layer])
+        return Tile(self.rows.at(scale), self.columns.at(scale))
+
+
+def halo_size(layers: Iterable[str], network: str) -> int:
+    """Return the halo in pixels: the reach of the deepest layer, rounded up to a multiple of its stride.
+
+    A convolution of block b reaches 2^(b-1) pixels to each side, a pooling no further; total variation reaches one.
     """
-    names, deepest = layer_names(network), 0
+    names = layer_names(network)
     deepest = max((names.index(layer) for layer in layers), default=0)
-    reach = sum(2 ** (block(name) - 1) for name in names[: deepest + 1])
-    multiple = smallest_side([names[deepest]])
+    reach = sum(2 ** (block_index(name) - 1) for name in names[: deepest + 1])
+    multiple = total_stride([names[deepest]])
     return -(-reach // multiple) * multiple
 
 
-def extent(length: int, part: int, around: int, multiple: int) -> tuple[int, int]:
-    """Return how many pixels of an axis of `length` a window owns and reads.
+def tile_extent(length: int, tile: int, halo: int, multiple: int) -> tuple[int, int]:
+    """Return how many pixels of an axis each tile owns, at most `tile`, and reads.
 
-    It owns `part` pixels, or fewer so that windows share evenly, and reads `around` more on either side, at most all.
+    Tiles are about equal, and start at multiples of `multiple`, the total stride.
     """
-    count = -(-length // max(part // multiple * multiple, multiple))
+    count = -(-length // max(tile // multiple * multiple, multiple))
     own = -(-length // (count * multiple)) * multiple
-    size = own + 2 * around
-    # The last start is a multiple too if the size has the remainder of the length.
+    size = own + 2 * halo
+    # The last tile ends with the image, so its start is a multiple only if `size` and `length` have the same remainder.
     size += (length - size) % multiple
     return (own, size) if size < length else (length, length)
 
 
-def spans(length: int, part: int, around: int, multiple: int) -> list[Span]:
-    """Return the windows along an axis, each of the same `extent`.
-
-    Starts are multiples of `multiple`, and so is `around`; the last window ends where the image does.
-    """
-    own, size = extent(length, part, around, multiple)
+def split_axis(length: int, tile: int, halo: int, multiple: int) -> list[Interval]:
+    """Return the intervals of the tiles along an axis; the arguments are those of `tile_extent`."""
+    own, size = tile_extent(length, tile, halo, multiple)
     if size == length:
-        return [Span(0, length, 0, length)]
-    firsts = range(0, length, own)
-    return [Span(min(max(f - around, 0), length - size), size, f, min(f + own, length)) for f in firsts]
+        return [Interval(0, length, 0, length)]
+    starts = range(0, length, own)
+    return [Interval(min(max(i - halo, 0), length - size), size, i, min(i + own, length)) for i in starts]
 
 
-def windows(height: int, width: int, tile: int, layers: Iterable[str], network: str) -> list[Window]:
-    """Return the windows of an image, row by row, that own at most `tile`² pixels each. A single window is the whole image."""
+def make_tiles(height: int, width: int, tile: int, layers: Iterable[str], network: str) -> list[Tile]:
+    """Return the tiles of an image, row by row, each of which owns at most `tile`² pixels."""
     layers = tuple(layers)
-    around, multiple = halo(layers, network), smallest_side(layers)
-    rows, columns = (spans(length, tile, around, multiple) for length in (height, width))
-    return [Window(r, c) for r in rows for c in columns]
+    halo, multiple = halo_size(layers, network), total_stride(layers)
+    rows, columns = (split_axis(length, tile, halo, multiple) for length in (height, width))
+    return [Tile(r, c) for r in rows for c in columns]
 
 
-def window_size(height: int, width: int, tile: int, layers: Iterable[str], network: str) -> tuple[int, int]:
-    """Return the rows and columns that each of `windows` reads, without the list of them, which is long for a huge image."""
+def tile_read_size(height: int, width: int, tile: int, layers: Iterable[str], network: str) -> tuple[int, int]:
+    """Return the rows and columns that each of `make_tiles` reads, without building their list."""
     layers = tuple(layers)
-    around, multiple = halo(layers, network), smallest_side(layers)
-    return extent(height, tile, around, multiple)[1], extent(width, tile, around, multiple)[1]
+    halo, multiple = halo_size(layers, network), total_stride(layers)
+    return tile_extent(height, tile, halo, multiple)[1], tile_extent(width, tile, halo, multiple)[1]

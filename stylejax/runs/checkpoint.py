@@ -1,55 +1,54 @@
-"""A run that was interrupted, in one file: what it is made of, and the optimizer's whole state.
+"""Checkpoints of an interrupted run: its provenance, its position, and the optimizer state.
 
-The file is NumPy's `.npz`, uncompressed: each array with a checksum, nothing that could be executed, readable without this
-package. It appears whole or not at all, and what is read from it is checked field by field.
+A checkpoint is a safetensors file: a JSON header and plain arrays, without executable content. It is written atomically,
+contains a SHA-256 of its arrays, and every field is validated when it is read.
 """
 
 import contextlib
+import hashlib
 import json
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import jax
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from stylejax.errors import InputError, brief
-from stylejax.files import replace_atomically
-from stylejax.losses.objective import Terms
-from stylejax.optimizers.minimize import Progress, Run
+from stylejax.files import atomic_write
+from stylejax.losses.objective import LossTerms
+from stylejax.optimizers.minimize import LoopState, Progress
 from stylejax.runs import schema
 from stylejax.runs.manifest import LossesByLayer
-from stylejax.runs.provenance import InputPaths, Recipe
+from stylejax.runs.provenance import InputPaths, Provenance
 from stylejax.runs.schema import Count
-from stylejax.synthesis.factories import minimizer_of
+from stylejax.synthesis.factories import make_minimizer
 from stylejax.synthesis.problem import state_shape
 from stylejax.synthesis.transfer import Checkpoint
 from stylejax.synthesis.validation import Plan
 
 SUFFIX = ".run"
-"""Behind the name of the picture."""
+"""Suffix of a checkpoint, after the full name of the image."""
 
-SECONDS = 30.0
-"""Between two saves, where the user says nothing."""
-
-MAX_HEADER = 2**20
-"""No description of a run is larger."""
+SAVE_SECONDS = 30.0
+"""Default time between two saves: an interruption loses at most about half a minute of work."""
 
 
 @dataclass(frozen=True)
-class Position:
-    """The recipe of an interrupted run, and where it stopped.
+class CheckpointHeader:
+    """Provenance and position of an interrupted run.
 
-    `places` are seen from the folder of the run file, so that all can be moved together. `value` and `terms` are the least loss
-    at the scale, None before there was a finite one.
+    `input_paths` are relative to the folder of the checkpoint, so that all files can be moved together. `value` and `terms` are
+    the minimum loss at the scale; None before the first finite one.
     """
 
     format: Literal["stylejax run 1"]
-    recipe: Recipe
-    places: InputPaths
+    provenance: Provenance
+    input_paths: InputPaths
     seconds: float
     scale: Count
     steps: Count
@@ -60,108 +59,128 @@ class Position:
     terms: LossesByLayer | None
 
 
-def write_run(path: Path, recipe: Recipe, places: InputPaths, seconds: float, checkpoint: Checkpoint) -> None:
-    """Raises `InputError` if the disk does not take it."""
-    scale, run, steps, evaluations = checkpoint
-    value, terms, in_scale, steps_in_scale = run.progress
-    counts = (scale, steps, evaluations, steps_in_scale, in_scale)
-    position = Position("stylejax run 1", recipe, places, round(seconds, 3), *counts, value, terms)
-    text = np.frombuffer(json.dumps(schema.plain(position)).encode(), np.uint8)
-    leaves = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(run.state))}
+def write_checkpoint(
+    path: Path, provenance: Provenance, input_paths: InputPaths, seconds: float, checkpoint: Checkpoint
+) -> None:
+    """Write a checkpoint.
 
-    def save(file: IO[bytes]) -> None:
-        np.savez(file, allow_pickle=False, run=text, **leaves)
+    Args:
+        path: file to write.
+        provenance: provenance of the run.
+        input_paths: paths of the inputs, relative to the folder of `path`.
+        seconds: time that the run has taken.
+        checkpoint: position and optimizer state.
 
-    replace_atomically(path, save)
+    Raises:
+        InputError: the file cannot be written.
+    """
+    scale, (state, progress), steps, evaluations = checkpoint
+    value, terms, evaluations_in_scale, steps_in_scale = progress
+    counts = (scale, steps, evaluations, steps_in_scale, evaluations_in_scale)
+    header = CheckpointHeader("stylejax run 1", provenance, input_paths, round(seconds, 3), *counts, value, terms)
+    arrays = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    metadata = {"run": json.dumps(schema.plain(header)), "sha256": _arrays_hash(arrays)}
+
+    def save(temporary: Path) -> None:
+        try:
+            save_file(arrays, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(0, brief(error)) from None
+
+    atomic_write(path, save)
 
 
-def read_position(path: Path) -> Position:
-    """Raises `InputError` for a file that is not one of ours."""
-    with _opened(path) as archive:
-        return schema.convert(schema.parse(bytes(_array(archive, "run", MAX_HEADER)).decode()), Position)
+def read_header(path: Path) -> CheckpointHeader:
+    """Return the header of a checkpoint; raise `InputError` if the file is not one."""
+    with _open(path) as file:
+        return _header(file)
 
 
 def read_checkpoint(path: Path, plan: Plan) -> Checkpoint:
-    """Return the checkpoint of a run of that plan. Raises `InputError` if the state is of another."""
-    position = read_position(path)
-    with _opened(path) as archive:
-        scale = plan.schedule[position.scale]
-        shapes = state_shape(plan, scale, minimizer_of(plan.config, scale.steps))
-        expected, tree = jax.tree.flatten(shapes)
-        leaves = [_array(archive, f"state{i}", leaf.size * leaf.dtype.itemsize) for i, leaf in enumerate(expected)]
-        for leaf, like in zip(leaves, expected, strict=True):
-            if leaf.shape != like.shape or leaf.dtype != like.dtype:
-                raise ValueError("an array of another shape")
-        value = float("inf") if position.value is None else position.value
-        terms = Terms(**cast(dict[str, Any], position.terms)) if position.terms else None
-        progress = Progress(value, terms, position.evaluations_in_scale, position.steps_in_scale)
-        run = Run(jax.tree.unflatten(tree, leaves), progress)
-        return Checkpoint(position.scale, run, position.steps, position.evaluations)
+    """Return the checkpoint of a run; raise `InputError` if it is damaged or has another plan."""
+    with _open(path) as file:
+        header = _header(file)
+        scale = plan.schedule[header.scale]
+        shapes, tree = jax.tree.flatten(state_shape(plan, scale, make_minimizer(plan.config, scale.steps)))
+        arrays = {f"state{i}": file.get_tensor(f"state{i}") for i in range(len(shapes))}
+        for array, expected in zip(arrays.values(), shapes, strict=True):
+            if array.shape != expected.shape or array.dtype != expected.dtype:
+                raise ValueError("an array has another shape")
+        if _arrays_hash(arrays) != file.metadata()["sha256"]:
+            raise ValueError("the SHA-256 of its arrays differs")
+    value = float("inf") if header.value is None else header.value
+    terms = LossTerms(**cast(dict[str, Any], header.terms)) if header.terms else None
+    progress = Progress(value, terms, header.evaluations_in_scale, header.steps_in_scale)
+    state = jax.tree.unflatten(tree, list(arrays.values()))
+    return Checkpoint(header.scale, LoopState(state, progress), header.steps, header.evaluations)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive, for as long as it is read; whatever is wrong with it is told in one line."""
+def _open(path: Path) -> Iterator[Any]:
+    """Open a checkpoint; any error while it is read becomes an `InputError`."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the checkpoint of an interrupted run")
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the file that an interrupted run left") from None
+        with safe_open(path, framework="numpy") as file:
+            yield file
     except Exception as error:
-        raise InputError(f"{path} is not the file of an interrupted run, or is damaged ({brief(error)})") from None
+        raise InputError(f"{path} is not a checkpoint, or is damaged ({brief(error)})") from None
 
 
-def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
-    """A member, whose checksum is looked at, and whose size before it is read: it is stored as it is, not compressed."""
-    member = archive.getinfo(f"{name}.npy")
-    if member.compress_type != zipfile.ZIP_STORED or member.file_size > most + 1024:
-        raise ValueError(f"{name} is larger than it can be")
-    with archive.open(member) as file:
-        array = np.lib.format.read_array(file, allow_pickle=False, max_header_size=1024)
-        if file.read(1):
-            raise ValueError(f"{name} goes on after its end")
-    return array
+def _header(file: Any) -> CheckpointHeader:
+    return schema.convert(schema.parse(file.metadata()["run"]), CheckpointHeader)
 
 
-def run_file(out: Path) -> Path:
-    """Where the run that makes `out` keeps its state."""
+def _arrays_hash(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def checkpoint_path(out: Path) -> Path:
+    """Return the path of the checkpoint of the run that makes `out`."""
     return out.with_name(out.name + SUFFIX)
 
 
-class Keeper:
-    """Writes the state of a run every so many steps or, where `every` is None, about every 30 seconds, and less often where
-    writing takes long; `keep` decides. A disk that does not take it stops nothing. `seconds` is what a resumed run took
-    before."""
+@dataclass
+class CheckpointWriter:
+    """Writer of the checkpoints of a run.
 
-    def __init__(
-        self,
-        path: Path,
-        recipe: Recipe,
-        places: InputPaths,
-        every: int | None,
-        complain: Callable[[str], None],
-        seconds: float = 0.0,
-    ):
-        self.path, self.recipe, self.places, self.every, self.complain = path, recipe, places, every, complain
-        self.saved = time.monotonic()
-        self.began, self.pause = self.saved - seconds, SECONDS
-        self.step, self.written = 0, False
+    It saves once in `every` steps; 0 means never. None means once in 30 seconds, or in 20 times the duration of the last save
+    if that is longer. If a save fails, `warn` is called and the run continues. `seconds` is the time before a resumption.
+    """
 
-    def keep(self, checkpoint: Checkpoint, now: bool = False) -> None:
-        """Writes the checkpoint if it is due or asked for."""
+    path: Path
+    provenance: Provenance
+    input_paths: InputPaths
+    every: int | None
+    warn: Callable[[str], None]
+    seconds: float = 0.0
+    written: bool = False
+
+    def __post_init__(self) -> None:
+        self.last_save = time.monotonic()
+        self.start_time, self.interval, self.step = self.last_save - self.seconds, SAVE_SECONDS, 0
+
+    def save(self, checkpoint: Checkpoint, now: bool = False) -> None:
+        """Write the checkpoint if it is due, or unconditionally with `now`."""
         began = time.monotonic()
-        due = began >= self.saved + self.pause if self.every is None else 0 < self.every <= checkpoint.steps - self.step
-        if not (due or now):
+        if not (now or self._is_due(checkpoint.steps, began)):
             return
         try:
-            write_run(self.path, self.recipe, self.places, began - self.began, checkpoint)
+            write_checkpoint(self.path, self.provenance, self.input_paths, began - self.start_time, checkpoint)
             self.written = True
         except InputError as error:
-            self.complain(f"the state was not saved, and the run goes on: {error}")
-        self.saved, self.step = time.monotonic(), checkpoint.steps
-        self.pause = max(SECONDS, 20 * (self.saved - began))
+            self.warn(f"the checkpoint was not saved, and the run continues: {error}")
+        self.last_save, self.step = time.monotonic(), checkpoint.steps
+        self.interval = max(SAVE_SECONDS, 20 * (self.last_save - began))
 
     def remove(self) -> None:
-        """When the run has ended there is nothing to resume."""
         with contextlib.suppress(OSError):
             self.path.unlink()
+
+    def _is_due(self, steps: int, now: float) -> bool:
+        if self.every is None:
+            return now >= self.last_save + self.interval
+        return 0 < self.every <= steps - self.step

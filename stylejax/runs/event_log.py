@@ -1,89 +1,69 @@
-"""The log of a run: one JSON object a line."""
+"""The log of a run: one JSON object per line."""
 
 import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from stylejax.errors import InputError
 from stylejax.runs.schema import plain
 from stylejax.synthesis.transfer import Result, Step
 
-if TYPE_CHECKING:
-    pass
-
 
 class RunLog:
-    """Writes `start`, `step` and `end` events to a JSONL file, each flushed as it happens; without a path, nothing.
+    """Writer of `start`, `step` and `end` events to a JSONL file, each flushed; inactive without a path.
 
-    `seconds` is what a resumed run took before: its log is continued. A disk that is full after the first event ends the log,
-    which it says to `complain`, and not the run.
+    `seconds` above 0 is the time before a resumption and continues the log. If a write fails after the first event, `warn` is
+    called and the log ends, but not the run.
     """
 
-    def __init__(self, path: Path | None, seconds: float = 0.0, complain: Callable[[str], None] | None = None):
-        self.began = time.perf_counter() - seconds
-        self.complain, self.events = complain, 0
+    def __init__(self, path: Path | None, seconds: float = 0.0, warn: Callable[[str], None] | None = None):
+        self.start_time = time.perf_counter() - seconds
+        self.warn, self.events = warn, 0
         self.file: IO[str] | None = None
         try:
-            # A name of a file that is no text is escaped as JSON does it.
+            # File names that are not Unicode contain lone surrogates; backslashreplace escapes them as JSON does.
             mode = "a" if seconds else "w"
             self.file = path.open(mode, encoding="utf-8", errors="backslashreplace") if path else None
         except OSError as error:
-            raise _refusal(path, error) from None
+            raise _write_error(path, error) from None
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line: the event, its fields, and the seconds since the start. Raises `InputError` if not even the first can be
-        written."""
+        """Write an event and the seconds since the start; raise `InputError` if even the first fails."""
         if not self.file:
             return
-        line = plain({"event": event, **fields, "seconds": round(time.perf_counter() - self.began, 3)})
+        line = plain({"event": event, **fields, "seconds": round(time.perf_counter() - self.start_time, 3)})
         try:
             self.file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             self.file.flush()
             self.events += 1
         except OSError as error:
-            refusal = _refusal(self.file.name, error)
-            if not self.events or not self.complain:
-                raise refusal from None
-            self.complain(f"the log ends here, and the run goes on: {refusal}")
+            failure = _write_error(self.file.name, error)
+            if not self.events or not self.warn:
+                raise failure from None
+            self.warn(f"the log ends here, and the run continues: {failure}")
             self.close()
             self.file = None
 
     def close(self) -> None:
-        """After the last event."""
         if self.file:
-            # A full disk was reported at the write.
+            # `write` has already reported a full disk.
             with suppress(OSError):
                 self.file.close()
 
     def step(self, step: Step) -> None:
-        """The losses of one step, by layer, before their weights."""
-        self.write(
-            "step",
-            step=step.step,
-            evaluations=step.evaluations,
-            loss=step.loss,
-            accepted=step.accepted,
-            restarted=step.restarted,
-            size=list(step.size),
-            **step.terms._asdict(),
-        )
+        """Write the unweighted losses of a step, by layer."""
+        names = ("step", "evaluations", "loss", "accepted", "restarted", "size")
+        self.write("step", **{name: getattr(step, name) for name in names}, **step.terms._asdict())
 
     def end(self, result: Result) -> None:
-        """Write the last event: the result."""
-        h, w = result.image.shape[:2]
-        self.write(
-            "end",
-            steps=result.steps,
-            evaluations=result.evaluations,
-            loss=result.loss,
-            size=[h, w],
-            stopped=result.stopped,
-            **result.terms._asdict(),
-        )
+        """Write the result, as the last event."""
+        size = result.image.shape[:2]
+        facts = {name: getattr(result, name) for name in ("steps", "evaluations", "loss")}
+        self.write("end", **facts, size=size, interrupted=result.interrupted, **result.terms._asdict())
 
 
-def _refusal(path: Any, error: OSError) -> InputError:
+def _write_error(path: Any, error: OSError) -> InputError:
     return InputError(f"cannot write the log {path}: {error.strerror}; choose another place")

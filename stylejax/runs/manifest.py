@@ -1,7 +1,7 @@
-"""What was run, with what, and its proof: a record that lies in every picture, and beside it as JSON.
+"""Manifest of a run: its provenance and outcome, stored in the image and as JSON beside it.
 
-It says what is needed to make the picture again, and how to know that it is the same. It holds names of files and their
-hashes, but no folder of the user's machine. A picture comes from anywhere, so what is read from one is checked field by field.
+It contains all that is needed to repeat the run and to check the result, but no folder of this machine. Images may come from
+an untrusted source, so `decode` validates every field.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from msgspec import Meta
 
 from stylejax.errors import InputError
 from stylejax.files import write_atomically
-from stylejax.images.io import Pixels, levels
-from stylejax.images.metadata import LARGEST, read_text
+from stylejax.images.io import Pixels, quantize
+from stylejax.images.metadata import MAX_CHARS, read_metadata
 from stylejax.runs import schema
-from stylejax.runs.provenance import Recipe
+from stylejax.runs.provenance import Provenance
 from stylejax.runs.schema import ByLayer, Count, Sha256
 from stylejax.synthesis.transfer import Result
 
@@ -25,7 +25,7 @@ FORMAT = "stylejax-manifest 1"
 
 
 class LossesByLayer(TypedDict):
-    """Losses before their weights; None if not finite."""
+    """Unweighted losses; None if not finite."""
 
     content: ByLayer
     style: ByLayer
@@ -34,14 +34,13 @@ class LossesByLayer(TypedDict):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out: losses by layer before their weights, what it took, and SHA-256 of the pixels, rows of RGB in 8 bits, or
-    in 16 of which the lower come first."""
+    """Outcome of a run: unweighted losses, cost, and the SHA-256 of the pixels (see `pixels_hash`)."""
 
     loss: float | None
     losses: LossesByLayer
     steps: Count
     evaluations: Count
-    stopped: bool
+    interrupted: bool
     seconds: float | None
     width: Annotated[int, Meta(ge=1, le=10**9)]
     height: Annotated[int, Meta(ge=1, le=10**9)]
@@ -50,94 +49,92 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was run, and its proof."""
+    """Provenance and outcome of a run."""
 
-    recipe: Recipe
+    provenance: Provenance
     outcome: Outcome
 
 
-def outcome(result: Result, seconds: float, bits: int = 8) -> Outcome:
-    """What the run gave, in a file of so many bits."""
+def outcome(result: Result, seconds: float, bit_depth: int = 8) -> Outcome:
+    """Return the outcome of a run whose image file has `bit_depth` bits per channel."""
     h, w = result.image.shape[:2]
     losses = schema.plain(result.terms)
-    counts = (result.steps, result.evaluations, result.stopped, round(seconds, 3))
-    return Outcome(schema.plain(result.loss), losses, *counts, w, h, pixels_hash(levels(result.image, bits)))
+    counts = (result.steps, result.evaluations, result.interrupted, round(seconds, 3))
+    return Outcome(schema.plain(result.loss), losses, *counts, w, h, pixels_hash(quantize(result.image, bit_depth)))
 
 
 def pixels_hash(pixels: Pixels) -> str:
-    """SHA-256 of the pixels, row by row."""
-    little = pixels.astype(pixels.dtype.newbyteorder("<"))
-    return hashlib.sha256(little.tobytes()).hexdigest()
+    """Return the SHA-256 of RGB pixels of 8 bits, or of 16 bits in little-endian order, row by row."""
+    return hashlib.sha256(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
 
-def embedded(manifest: Manifest) -> str:
-    """The text for the picture itself, in ASCII. The seconds are left to the file beside it: the same run on the same machine
-    gives the same picture, byte for byte."""
+def embedded_json(manifest: Manifest) -> str:
+    """Return the manifest for the image file: without seconds, so that equal runs write equal bytes."""
     return encode(replace(manifest, outcome=replace(manifest.outcome, seconds=None)))
 
 
 def encode(manifest: Manifest, indent: int | None = None) -> str:
-    """The manifest as JSON, in ASCII."""
+    """Return the manifest as ASCII JSON."""
     return json.dumps({"format": FORMAT, **schema.plain(manifest)}, allow_nan=False, indent=indent)
 
 
 def decode(text: str, name: str) -> Manifest:
-    """The manifest of a JSON text from `name`. Raises `InputError` for anything but a whole and sound manifest."""
+    """Return the manifest in JSON from the file `name`; raise `InputError` unless it is valid."""
     try:
-        if len(text) > LARGEST:
-            raise InputError(f"it has {len(text):,} characters, more than the {LARGEST:,} of any run")
+        if len(text) > MAX_CHARS:
+            raise InputError(f"it must have at most {MAX_CHARS:,} characters, got {len(text):,}")
         value = schema.parse(text)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise InputError(f"it does not say that its format is {FORMAT!r}")
+            raise InputError(f"format must be {FORMAT!r}")
         return schema.convert({key: v for key, v in value.items() if key != "format"}, Manifest)
     except InputError as error:
         raise InputError(f"the manifest of {name} cannot be used: {error}") from None
 
 
 def read(picture: Path) -> Manifest:
-    """The manifest that a picture carries or, where it carries none, that lies beside it.
+    """Return the manifest in an image file or, if it contains none, from the JSON file beside it.
 
-    Raises `InputError` if there is none, and for one that is not sound.
+    Raises `InputError` if there is no manifest or it is invalid.
     """
-    if (found := read_text(picture)) is not None:
-        return decode(found, str(picture))
-    path = beside(picture)
+    if (text := read_metadata(picture)) is not None:
+        return decode(text, str(picture))
+    path = sidecar_path(picture)
     if not path.is_file():
         raise InputError(
             f"{picture} has no manifest, and there is no {path.name} beside it: it was not made by stylejax, or another "
-            "program wrote it again"
+            "program rewrote it"
         )
-    return decode(_read_beside(path), str(path))
+    return decode(_read_sidecar(path), str(path))
 
 
-def beside(out: Path) -> Path:
-    """Where the manifest of a picture lies: OUT.json for OUT.png."""
+def sidecar_path(out: Path) -> Path:
+    """Return the path of the manifest beside an image: OUT.json for OUT.png."""
     return out.with_suffix(".json")
 
 
-def check_beside(out: Path) -> None:
-    """Raises `InputError` where the manifest's file would take the place of one that is no manifest."""
-    path = beside(out)
+def check_sidecar(out: Path) -> None:
+    """Raise `InputError` if writing the manifest of `out` would replace a file that is not a manifest."""
+    path = sidecar_path(out)
     if path.is_dir() or path.is_file() and not _is_manifest(path):
-        raise InputError(f"cannot write {path}: something else has that name; move it, or give the picture another")
+        raise InputError(f"cannot write {path}: something else has that name; move it or rename the image")
 
 
-def write_beside(out: Path, manifest: Manifest) -> None:
-    """Writes the manifest beside its picture, whole or not at all."""
-    write_atomically(beside(out), encode(manifest, indent=1).encode("ascii") + b"\n")
+def write_sidecar(out: Path, manifest: Manifest) -> None:
+    """Write the manifest beside its image."""
+    write_atomically(sidecar_path(out), encode(manifest, indent=1).encode("ascii") + b"\n")
 
 
 def _is_manifest(path: Path) -> bool:
     try:
-        value = schema.parse(_read_beside(path))
+        value = schema.parse(_read_sidecar(path))
     except InputError:
         return False
     return isinstance(value, dict) and str(value.get("format")).startswith(FORMAT.split()[0])
 
 
-def _read_beside(path: Path) -> str:
+def _read_sidecar(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(LARGEST + 1).decode("utf-8", "replace")
+            return file.read(MAX_CHARS + 1).decode("utf-8", "replace")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""A run from its manifest alone: its inputs, found by name and known by their hashes; and two pictures compared."""
+"""Repeat a run from its manifest: find its inputs by name and hash, and compare images."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,22 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stylejax.config import TransferConfig, with_files
-from stylejax.config_validation import option
+from stylejax.config import TransferConfig, replace_files
+from stylejax.config_validation import flag_name
 from stylejax.errors import InputError
 from stylejax.images.io import FORMATS, MAX_BYTES, Pixels
 from stylejax.models.download import weights_folder
-from stylejax.models.pretrained import resolve
-from stylejax.models.weights_file import parameters_hash
+from stylejax.models.pretrained import load_pretrained
+from stylejax.models.weights_file import weights_hash
 from stylejax.runs.manifest import Manifest, pixels_hash
-from stylejax.runs.provenance import File, InputPaths, Recipe, file_of
+from stylejax.runs.provenance import FileRef, InputPaths, Provenance, file_ref
 
 LOSSY = ("JPEG", "WEBP")
-"""Kinds whose pixels are not those that were written."""
+"""Formats that do not preserve every pixel."""
 
 
 class Inputs(NamedTuple):
-    """The files of a run, and its config, in which all that is a file is a path."""
+    """Input files of a run, and its config with paths in place of file names."""
 
     content: Path
     styles: tuple[Path, ...]
@@ -30,95 +30,96 @@ class Inputs(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far two pictures are apart, in levels of their bits: at most, on average, and the share of values that differ."""
+    """Maximum and mean difference of two images, in levels, and the share of values that differ."""
 
     most: int
     mean: float
     share: float
 
 
-def inputs_of(made_of: Recipe, picture: Path, given: InputPaths) -> Inputs:
-    """Find the inputs of the run that made `picture`: those given, else beside the picture or in the current folder by name.
+def find_inputs(provenance: Provenance, picture: Path, overrides: InputPaths) -> Inputs:
+    """Find the inputs of the run that made `picture`.
 
-    Each is taken only if it has the hash that the recipe says. Raises `InputError` for one that is missing or another.
+    They are the files in `overrides`, else those of the recorded names beside the image or in the current folder. Raises
+    `InputError` for a file that is missing or has another hash than recorded.
     """
     folders = (picture.absolute().parent, Path.cwd())
-    known = {"style": made_of.styles, **made_of.files}
-    paths = {"style": given.styles, **given.files}
+    refs = {"style": provenance.styles, **provenance.files}
+    paths = {"style": overrides.styles, **overrides.files}
     for name, named in paths.items():
-        if named and len(named) != len(known[name]):
-            what = name.replace("_", " ").removesuffix("s") + "s"
-            raise InputError(f"{picture} was made from {len(known[name])} {what}; {option(name)} names {len(named)}")
+        if named and len(named) != len(refs[name]):
+            kind = name.replace("_", " ").removesuffix("s") + "s"
+            raise InputError(f"{picture} was made from {len(refs[name])} {kind}; {flag_name(name)} names {len(named)}")
 
     def find(name: str) -> tuple[Path, ...]:
-        named = paths[name] or ("",) * len(known[name])
-        return tuple(_find(option(name), *pair, folders) for pair in zip(known[name], named, strict=True))
+        named = paths[name] or ("",) * len(refs[name])
+        return tuple(_find_file(flag_name(name), *pair, folders) for pair in zip(refs[name], named, strict=True))
 
-    content, styles = _find("--content", made_of.content, given.content, folders), find("style")
-    config = dataclasses.replace(made_of.config, weights=_weights(made_of, given.weights, folders))
-    return Inputs(content, styles, with_files(config, {name: list(map(str, find(name))) for name in made_of.files}))
+    content, styles = _find_file("--content", provenance.content, overrides.content, folders), find("style")
+    config = dataclasses.replace(provenance.config, weights=_find_weights(provenance, overrides.weights, folders))
+    files = {name: list(map(str, find(name))) for name in provenance.files}
+    return Inputs(content, styles, replace_files(config, files))
 
 
 def is_lossless(picture: Path) -> bool:
-    """Whether a file of this name keeps every pixel. Raises `InputError` for a name that no picture is written to."""
+    """Return whether an image format preserves every pixel; raise `InputError` for an unknown suffix."""
     if picture.suffix.lower() not in FORMATS:
         raise InputError(f"the name of {picture} should end in one of {' '.join(FORMATS)}, as it was written")
     return FORMATS[picture.suffix.lower()] not in LOSSY
 
 
-def is_as_made(pixels: Pixels, manifest: Manifest, lossless: bool) -> bool:
-    """Whether a picture as it was read can be the one that its manifest tells of: by its pixels, or else by its size."""
+def matches_manifest(pixels: Pixels, manifest: Manifest, lossless: bool) -> bool:
+    """Return whether pixels have the recorded size and, in a lossless format, the recorded hash."""
     size = (manifest.outcome.height, manifest.outcome.width)
     return pixels.shape[:2] == size and (not lossless or pixels_hash(pixels) == manifest.outcome.sha256)
 
 
 def difference(a: Pixels, b: Pixels) -> Difference:
-    """How far two pictures of one size are apart."""
-    apart = np.abs(a.astype(np.int32) - b)
-    return Difference(int(apart.max()), float(apart.mean()), float((apart > 0).mean()))
+    """Return the difference of two images of equal size."""
+    levels = np.abs(a.astype(np.int32) - b)
+    return Difference(int(levels.max()), float(levels.mean()), float((levels > 0).mean()))
 
 
-def _find(option: str, file: File, given: str, folders: Sequence[Path]) -> Path:
-    what, remedy = f"the {option.lstrip('-')} {file.name!r}", f"give the right one with {option} FILE"
-    if file.sha256 is None:
-        if not given:
-            raise InputError(f"{what} was read from no ordinary file; {remedy}")
-        return Path(given)
+def _find_file(option: str, ref: FileRef, override: str, folders: Sequence[Path]) -> Path:
+    description, remedy = f"the {option.lstrip('-')} {ref.name!r}", f"give the right one with {option} FILE"
+    if ref.sha256 is None:
+        if not override:
+            raise InputError(f"{description} was not read from a regular file; {remedy}")
+        return Path(override)
 
-    def is_it(path: Path) -> bool:
-        return path.stat().st_size <= MAX_BYTES and file_of(path).sha256 == file.sha256
+    def matches(path: Path) -> bool:
+        return path.stat().st_size <= MAX_BYTES and file_ref(path).sha256 == ref.sha256
 
-    return _first(is_it, what, remedy, file.name, given, folders)
-
-
-def _first(
-    is_it: Callable[[Path], bool], what: str, remedy: str, name: str, given: str, folders: Sequence[Path]
-) -> Path:
-    """The first file of that name that `is_it`; of one that is given, that one or none."""
-    places = [Path(given)] if given else [folder / name for folder in folders]
-    there = [path for path in places if path.is_file()]
-    for path in there:
-        if is_it(path):
-            return path
-    if there:
-        raise InputError(f"{there[0]} is not {what} that the picture was made from: its hash is another; {remedy}")
-    where = f"{given} does not exist" if given else f"{what} is neither beside the picture nor in the current folder"
-    raise InputError(f"{where}; {remedy}")
+    candidates = [Path(override)] if override else [folder / ref.name for folder in folders]
+    return _first_match(matches, candidates, description, remedy)
 
 
-def _weights(made_of: Recipe, given: str, folders: Sequence[Path]) -> str:
-    """What `resolve` finds the numbers of the network by, which must have the hash of the manifest."""
-    network, remedy = made_of.weights, "give the right ones with --weights FILE"
+def _find_weights(provenance: Provenance, override: str, folders: Sequence[Path]) -> str:
+    """Return the value of `weights` that `load_pretrained` resolves to the recorded parameters."""
+    network, remedy = provenance.weights, "give the right ones with --weights FILE"
 
-    def is_it(weights: str | Path) -> bool:
-        return parameters_hash(resolve(str(weights), made_of.config.seed)[0]) == network.sha256
+    def matches(weights: str | Path) -> bool:
+        return weights_hash(load_pretrained(str(weights), provenance.config.seed)[0]) == network.sha256
 
-    if not given and network.file:
-        what = f"the weights file {network.file!r}"
-        return str(_first(is_it, what, remedy, network.file, "", (*folders, weights_folder().absolute())))
-    weights = given or ("random" if made_of.config.weights == "random" else network.network)
-    if not is_it(weights):
+    if not override and network.file:
+        candidates = [folder / network.file for folder in (*folders, weights_folder().absolute())]
+        return str(_first_match(matches, candidates, f"the weights file {network.file!r}", remedy))
+    weights = override or ("random" if provenance.config.weights == "random" else network.network)
+    if not matches(weights):
         raise InputError(
-            f"the weights {weights} are not the {network.network} that the picture was made with ({network.source}); {remedy}"
+            f"the weights {weights} are not the {network.network} that the image was made with ({network.source}); {remedy}"
         )
     return weights
+
+
+def _first_match(matches: Callable[[Path], bool], candidates: Sequence[Path], description: str, remedy: str) -> Path:
+    """Return the first candidate that exists and matches; raise `InputError` if there is none."""
+    existing = [path for path in candidates if path.is_file()]
+    for path in existing:
+        if matches(path):
+            return path
+    if existing:
+        raise InputError(f"{existing[0]} is not {description} that the image was made from: its hash differs; {remedy}")
+    if len(candidates) == 1:
+        raise InputError(f"{candidates[0]} does not exist; {remedy}")
+    raise InputError(f"{description} is neither beside the image nor in the current folder; {remedy}")

@@ -1,4 +1,4 @@
-"""Many pictures on one sheet, with titles and labels."""
+"""Contact sheets: images in rows and columns, with titles, labels and a caption."""
 
 import math
 from collections.abc import Sequence
@@ -7,25 +7,25 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from stylejax.errors import InputError
-from stylejax.images.resize import Picture, resize
+from stylejax.images.resize import HostImage, resize
 from stylejax.sweeps.text import render_text
 
-Grid: TypeAlias = Sequence[Sequence[Picture | None]]
+ImageGrid: TypeAlias = Sequence[Sequence[HostImage | None]]
 Labels: TypeAlias = Sequence[Sequence[str]]
 TITLE, LABEL = 0.075, 0.064
-"""Heights of letters of titles and of labels over the side of a cell."""
+"""Letter heights of titles and labels, as a share of the side √(h·w) of a cell, so that text grows with the images."""
 
-SMALLEST = 11
-"""Height of a letter in pixels, at least."""
+MIN_CELL = 11
+"""Minimum height of a letter, in pixels; smaller letters are hard to read."""
 
-ROOM = 8
-"""Letters' heights that a line may be wide, at least; else titles of small pictures are towers of words."""
+MIN_TEXT_WIDTH = 8
+"""Minimum width of a line, in letter heights; otherwise titles of small images would break after each word."""
 
 
 class Panel(NamedTuple):
-    """A grid of pictures with its titles and labels: one of several on a sheet, under a heading of its own."""
+    """A grid of images with titles, labels and a heading: one part of a sheet."""
 
-    pictures: Grid
+    pictures: ImageGrid
     rows: Sequence[str]
     columns: Sequence[str] = ()
     labels: Labels | None = None
@@ -33,83 +33,89 @@ class Panel(NamedTuple):
 
 
 def contact_sheet(
-    pictures: Grid,
+    pictures: ImageGrid,
     rows: Sequence[str],
     columns: Sequence[str] = (),
     caption: str = "",
     labels: Labels | None = None,
     heading: str = "",
-) -> Picture:
-    """The pictures (h, w, 3) in rows and columns, with `rows` as titles at the left, `columns` above, a label under each
-    picture, the heading above and the caption below all; dark on white.
+) -> HostImage:
+    """Return a grid of images as one image, with dark text on white.
 
-    A cell has the size of the largest picture. Smaller ones are enlarged to fit, in squares where the factor is a whole
-    number. None leaves its cell empty. Text is wrapped, grows with the cells, and widens small ones where it must.
-    Raises `InputError` when the numbers of pictures, titles and labels do not agree.
+    Each cell has the size of the largest image, and smaller images are enlarged to fit. Text wraps and grows with the cells.
+
+    Args:
+        pictures: rows of images (h, w, 3) in [0, 1]; None leaves a cell empty.
+        rows: titles to the left of the rows.
+        columns: titles above the columns.
+        caption: text below the grid.
+        labels: text below each image.
+        heading: text above the grid.
+
+    Raises:
+        InputError: the numbers of images, titles and labels disagree.
     """
     check_grid(pictures, rows, columns, labels)
-    high, wide = cell_size(pictures)
-    size = max(SMALLEST, round(TITLE * math.sqrt(high * wide)))
-    title, label = size, max(SMALLEST, round(LABEL * math.sqrt(high * wide)))
-    room = max(wide, ROOM * size)
-    heads = [render_text(words, title, room, 0.5) for words in columns]
-    sides = [render_text(words, title, room) for words in rows]
-    notes = [[render_text(words, label, room, 0.5) for words in line] for line in labels or [()] * len(rows)]
-    cells = [[_blank(high, wide) if p is None else enlarge(p, high, wide) for p in line] for line in pictures]
-    left = max(side.shape[1] + size // 2 * (side.size > 0) for side in sides)
-    across = max(image.shape[1] for line in (heads, *cells, *notes) for image in line)
+    h, w = cell_size(pictures)
+    title, label = (max(MIN_CELL, round(share * math.sqrt(h * w))) for share in (TITLE, LABEL))
+    text_width = max(w, MIN_TEXT_WIDTH * title)
+    column_titles = [render_text(text, title, text_width, 0.5) for text in columns]
+    row_titles = [render_text(text, title, text_width) for text in rows]
+    notes = [[render_text(text, label, text_width, 0.5) for text in line] for line in labels or [()] * len(rows)]
+    cells = [[_white(h, w) if image is None else enlarge(image, h, w) for image in line] for line in pictures]
+    title_width = max(image.shape[1] + title // 2 * (image.size > 0) for image in row_titles)
+    column_width = max(image.shape[1] for line in (column_titles, *cells, *notes) for image in line)
 
-    def row(side: Picture, images: Sequence[Picture], down: float) -> Picture:
-        tall = max(image.shape[0] for image in (side, *images))
-        parts = [_framed(image, tall, across, down, 0.5) for image in images]
-        return _joined([_framed(side, tall, left, 0.5, 0.0), *parts], 1, size // 2)
+    def row(row_title: HostImage, images: Sequence[HostImage], down: float) -> HostImage:
+        row_height = max(image.shape[0] for image in (row_title, *images))
+        parts = [_pad(image, row_height, column_width, down, 0.5) for image in images]
+        return _stack([_pad(row_title, row_height, title_width, 0.5, 0.0), *parts], 1, title // 2)
 
     lines = [
-        _joined([row(s, c, 0.5), row(_blank(0, 0), n, 0.0)], 0, 0) for s, c, n in zip(sides, cells, notes, strict=True)
+        _stack([row(text, images, 0.5), row(_white(0, 0), below, 0.0)], 0, 0)
+        for text, images, below in zip(row_titles, cells, notes, strict=True)
     ]
-    grid = _joined([row(_blank(0, 0), heads, 1.0), *lines], 0, size if labels else size // 2)
-    sheet = _joined(
-        [render_text(heading, title, grid.shape[1]), grid, render_text(caption, label, grid.shape[1])], 0, size
-    )
-    return _framed(sheet, sheet.shape[0] + 2 * size, sheet.shape[1] + 2 * size, 0.5, 0.5)
+    grid = _stack([row(_white(0, 0), column_titles, 1.0), *lines], 0, title if labels else title // 2)
+    above, below = (render_text(t, size, grid.shape[1]) for t, size in ((heading, title), (caption, label)))
+    sheet = _stack([above, grid, below], 0, title)
+    return _pad(sheet, sheet.shape[0] + 2 * title, sheet.shape[1] + 2 * title, 0.5, 0.5)
 
 
-def panels_sheet(panels: Sequence[Panel], caption: str = "") -> Picture:
-    """Small multiples: the panels one below the other, each a `contact_sheet`, and the caption below all."""
-    last = len(panels) - 1
-    return _joined(
-        [
-            contact_sheet(p.pictures, p.rows, p.columns, caption if i == last else "", p.labels, p.heading)
-            for i, p in enumerate(panels)
-        ],
-        0,
-        0,
-    )
+def panels_sheet(panels: Sequence[Panel], caption: str = "") -> HostImage:
+    """Return the contact sheets of all panels from top to bottom, with the caption below the last."""
+    captions = [""] * (len(panels) - 1) + [caption]
+    sheets = [
+        contact_sheet(p.pictures, p.rows, p.columns, text, p.labels, p.heading)
+        for p, text in zip(panels, captions, strict=True)
+    ]
+    return _stack(sheets, 0, 0)
 
 
-def cell_size(pictures: Grid) -> tuple[int, int]:
-    """Height and width that every picture fits into."""
-    shapes = [picture.shape for line in pictures for picture in line if picture is not None]
+def cell_size(pictures: ImageGrid) -> tuple[int, int]:
+    """Return the maximum height and the maximum width of the images."""
+    shapes = [image.shape for line in pictures for image in line if image is not None]
     return max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
 
 
-def check_grid(pictures: Grid, rows: Sequence[str], columns: Sequence[str], labels: Labels | None) -> None:
-    """Raises `InputError` unless there is a picture, and titles and labels are as many as there are places for them."""
-    if all(picture is None for line in pictures for picture in line):
-        raise InputError("a sheet of no pictures; give at least one")
-    wide = {len(line) for line in pictures}
-    if len(wide) > 1:
-        raise InputError(f"a sheet with rows of {sorted(wide)} pictures; fill the shorter ones up with None")
-    for kind, given, needed in (("row", len(rows), len(pictures)), ("column", len(columns), len(pictures[0]))):
-        if given != needed and (given or kind == "row"):
-            raise InputError(f"a sheet with {needed} {kind}s and {given} {kind} titles; give one for each {kind}")
-    if labels is not None and [len(line) for line in labels] != [len(line) for line in pictures]:
-        raise InputError("labels are not as many as the pictures; give one for each, in the same rows")
+def check_grid(pictures: ImageGrid, rows: Sequence[str], columns: Sequence[str], labels: Labels | None) -> None:
+    """Raise `InputError` unless there is an image and the numbers of images, titles and labels agree."""
+    if all(image is None for line in pictures for image in line):
+        raise InputError("pictures must contain at least one image, got none")
+    lengths = [len(line) for line in pictures]
+    if len(set(lengths)) > 1:
+        raise InputError(f"pictures must have rows of one length, got {lengths}; fill up shorter ones with None")
+    for name, titles, count in (("rows", rows, len(pictures)), ("columns", columns, lengths[0])):
+        if len(titles) != count and (titles or name == "rows"):
+            raise InputError(f"{name} must have one title for each of the {count} {name}, got {len(titles)}")
+    if labels is not None and [len(line) for line in labels] != lengths:
+        raise InputError(f"labels must have rows of the lengths {lengths}, got {[len(line) for line in labels]}")
 
 
-def enlarge(picture: Picture, height: int, width: int) -> Picture:
-    """The picture as large as fits, of the same aspect ratio: in squares where the factor is a whole number, else by
-    Lanczos interpolation."""
+def enlarge(picture: HostImage, height: int, width: int) -> HostImage:
+    """Enlarge an image to fit a cell, and keep its aspect ratio.
+
+    A whole factor repeats pixels; any other uses Lanczos interpolation.
+    """
     h, w = picture.shape[:2]
     factor = min(height / h, width / w)
     if factor.is_integer():
@@ -117,25 +123,22 @@ def enlarge(picture: Picture, height: int, width: int) -> Picture:
     return resize(picture, min(height, max(1, round(h * factor))), min(width, max(1, round(w * factor)))).clip(0, 1)
 
 
-def _blank(height: int, width: int) -> Picture:
+def _white(height: int, width: int) -> HostImage:
     return np.ones((height, width, 3), np.float32)
 
 
-def _framed(image: Picture, height: int, width: int, down: float, across: float) -> Picture:
-    """The image on a white ground of that size; what is left over is divided by `down` and `across`, ½ for the middle."""
-    ground, (h, w) = _blank(height, width), image.shape[:2]
-    y, x = int(down * (height - h)), int(across * (width - w))
-    ground[y : y + h, x : x + w] = image
-    return ground
+def _pad(image: HostImage, height: int, width: int, down: float, across: float) -> HostImage:
+    """Pad an image with white; shares `down` and `across` of the padding go above and left of it."""
+    y, x = int(down * (height - image.shape[0])), int(across * (width - image.shape[1]))
+    padding = (y, height - image.shape[0] - y), (x, width - image.shape[1] - x), (0, 0)
+    return np.pad(image, padding, constant_values=1)
 
 
-def _joined(images: Sequence[Picture], axis: int, gap: int) -> Picture:
-    """One below the other (axis 0) from the left, or side by side (axis 1) from the top; an image without extent has no gap."""
-    images = [image for image in images if image.shape[axis]]
-    if not images:
-        return _blank(0, 0)
-    height, width = (max(image.shape[k] for image in images) for k in (0, 1))
-    sizes = [(image.shape[0], width) if axis == 0 else (height, image.shape[1]) for image in images]
-    framed = [_framed(image, *size, 0.0, 0.0) for image, size in zip(images, sizes, strict=True)]
-    space = _blank(gap, width) if axis == 0 else _blank(height, gap)
-    return np.concatenate([part for image in framed for part in (space, image)][1:], axis)
+def _stack(images: Sequence[HostImage], axis: int, gap: int) -> HostImage:
+    """Join images along an axis, aligned at the left or at the top; empty images are skipped."""
+    if axis == 1:
+        return _stack([image.swapaxes(0, 1) for image in images], 0, gap).swapaxes(0, 1)
+    images = [image for image in images if image.shape[0]]
+    width = max((image.shape[1] for image in images), default=0)
+    parts = [part for image in images for part in (_white(gap, width), _pad(image, image.shape[0], width, 0.0, 0.0))]
+    return np.concatenate(parts[1:] or [_white(0, 0)])

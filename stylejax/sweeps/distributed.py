@@ -1,7 +1,7 @@
-"""The processes of one job, on one machine or on many: JAX's own runtime finds them, and knows which of them are alive.
+"""Join the processes of a distributed sweep through JAX's runtime, and wait for live ones.
 
-Each does its own rows and needs nothing of the others until the end, where all meet. A process that dies stops the others only
-if it is process 0, which is what the runtime's own messages say then.
+Each process runs its own rows, and they meet only at the end. If process 0 dies, JAX's runtime ends the others with a message;
+the death of any other process has no effect on them.
 """
 
 from collections.abc import Iterator
@@ -11,106 +11,98 @@ from typing import Any
 
 from stylejax.errors import InputError, brief
 
-HEARTBEAT = 60
-"""Seconds without a sign of life after which a process counts as dead."""
+HEARTBEAT_SECONDS = 60
+"""Seconds without a heartbeat after which a process counts as dead; more than a busy process may pause."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machines:
-    """The processes that share the rows."""
+class DistributedOptions:
+    """Processes that share the rows."""
 
     distributed: bool = False
-    """Share the rows out over the processes of this job, which write into one folder.
-    Slurm, Open MPI and Cloud TPU tell which they are; elsewhere the next three options do."""
+    """Distribution of the rows over the processes of this job, which write into one folder.
+    Slurm, Open MPI and Cloud TPU are detected; elsewhere the next three options are required."""
     coordinator: str | None = None
-    """HOST:PORT where process 0 can be reached."""
+    """HOST:PORT of process 0."""
     processes: int | None = None
-    """How many processes there are."""
+    """Number of processes."""
     process: int | None = None
-    """Which of them this is, from 0."""
+    """Index of this process, from 0."""
 
 
 @contextmanager
-def joined(machines: Machines) -> Iterator[tuple[int, int]]:
-    """This process and how many there are, for as long as the job lasts. Before jax starts a device.
+def distributed_context(options: DistributedOptions) -> Iterator[tuple[int, int]]:
+    """Join the job before jax starts a device; yield the index of this process and the number of all.
 
-    Raises `InputError` where nothing tells which processes there are, and when they do not find each other.
+    Raises `InputError` if neither the options nor the environment describe the job, or if the processes cannot connect.
     """
-    if not _asked(machines):
+    if not _is_distributed(options):
         yield 0, 1
         return
     import jax
 
-    _initialize(machines)
-    process, processes = jax.process_index(), jax.process_count()
+    _initialize(options)
+    process = jax.process_index()
     try:
-        yield process, processes
+        yield process, jax.process_count()
     except KeyboardInterrupt:
         raise
     except BaseException:
-        _leave(process)
+        _shut_down(process)
         raise
-    else:
-        _leave(process)
+    _shut_down(process)
 
 
 @contextmanager
-def meeting(processes: int) -> Iterator[list[int]]:
-    """Waits until every process that is alive has come here, and again at the end; gives those that have died."""
+def barrier(processes: int) -> Iterator[list[int]]:
+    """Wait for all live processes on entry and on exit; yield the indices of the dead ones."""
     if processes == 1:
         yield []
         return
     import jax
     from jax.experimental.multihost_utils import ProcessFailureError, live_devices
 
-    # Of several such contexts, all wait at their end, and only the first at its beginning.
+    # Only the first such context waits on entry; every one waits on exit.
     with suppress(ProcessFailureError), live_devices(jax.devices()):
         pass
     with live_devices(jax.devices()) as devices:
         yield sorted(set(range(processes)) - {device.process_index for device in devices})
 
 
-def _asked(machines: Machines) -> bool:
-    explicit = (machines.coordinator, machines.processes, machines.process)
-    if any(x is not None for x in explicit) and (None in explicit or not machines.distributed):
-        raise InputError(
-            "--distributed, --coordinator, --processes and --process belong together; give all four, or the first"
-        )
-    if machines.processes is not None and not 0 <= (machines.process or 0) < machines.processes:
-        raise InputError(f"--process is {machines.process}; it should be from 0 to {machines.processes - 1}")
-    if machines.coordinator is not None and not machines.coordinator.rpartition(":")[2].isdecimal():
-        raise InputError(f"--coordinator is {machines.coordinator!r}; it should be HOST:PORT")
-    return machines.distributed
+def _is_distributed(options: DistributedOptions) -> bool:
+    explicit = (options.coordinator, options.processes, options.process)
+    if any(x is not None for x in explicit) and (None in explicit or not options.distributed):
+        raise InputError("--coordinator, --processes and --process must come together, and with --distributed")
+    if options.processes is not None and not 0 <= (options.process or 0) < options.processes:
+        raise InputError(f"--process must be from 0 to {options.processes - 1}, got {options.process}")
+    if options.coordinator is not None and not options.coordinator.rpartition(":")[2].isdecimal():
+        raise InputError(f"--coordinator must be HOST:PORT, got {options.coordinator!r}")
+    return options.distributed
 
 
-def _initialize(machines: Machines) -> None:
+def _initialize(options: DistributedOptions) -> None:
     import jax
 
-    # Else one process that dies takes the others with it.
+    # Without recoverability, the death of one process ends all.
     jax.config.update("jax_enable_recoverability", True)
-    here = (machines.coordinator or "").rpartition(":")[0] in ("127.0.0.1", "localhost")
-    options: dict[str, Any] = {"coordinator_bind_address": machines.coordinator} if here else {}
+    is_local = (options.coordinator or "").rpartition(":")[0] in ("127.0.0.1", "localhost")
+    bind: dict[str, Any] = {"coordinator_bind_address": options.coordinator} if is_local else {}
+    explicit = (options.coordinator, options.processes, options.process)
     try:
-        jax.distributed.initialize(
-            machines.coordinator,
-            machines.processes,
-            machines.process,
-            heartbeat_timeout_seconds=HEARTBEAT,
-            **options,
-        )
+        jax.distributed.initialize(*explicit, heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **bind)
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"the processes did not find each other ({brief(error)}); name --coordinator HOST:PORT --processes N --process I"
+            f"the processes did not find each other ({brief(error)}); give --coordinator HOST:PORT --processes N --process I"
         ) from None
 
 
-def _leave(process: int) -> None:
-    """Process 0, which the others are connected to, is the last to go."""
+def _shut_down(process: int) -> None:
+    """Leave the job; process 0, to which all others are connected, leaves last."""
     import jax
     from jax.experimental.multihost_utils import ProcessFailureError, live_devices
 
-    alone = process != 0
-    while not alone:
+    is_last = process != 0
+    while not is_last:
         with suppress(ProcessFailureError), live_devices(jax.devices()) as devices:
-            alone = {device.process_index for device in devices} == {0}
+            is_last = {device.process_index for device in devices} == {0}
     jax.distributed.shutdown()

@@ -1,4 +1,4 @@
-"""Many images on one HTML page that needs no other file, with titles, labels and a table."""
+"""Grids of images as one self-contained HTML page, with titles, labels and a table."""
 
 import base64
 import io
@@ -10,30 +10,30 @@ from typing import Any
 import jinja2
 from PIL import Image as Pillow
 
-from stylejax.images.io import levels
-from stylejax.images.resize import Picture
-from stylejax.sweeps.contact_sheet import Grid, Labels, Panel, cell_size, check_grid
+from stylejax.images.io import quantize
+from stylejax.images.resize import HostImage
+from stylejax.sweeps.contact_sheet import ImageGrid, Labels, Panel, cell_size, check_grid
 
 
 def html_page(
     title: str,
     caption: str,
-    pictures: Grid,
+    pictures: ImageGrid,
     rows: Sequence[str],
     columns: Sequence[str] = (),
     labels: Labels | None = None,
     table: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """The sheet as one page that refers to no other file: pictures at their full size, which a click shows alone, and below
-    them `table`, one row a mapping, sorted by a click on the head of a column; light or dark as the reader's screen.
+    """Return a grid of images as an HTML page that refers to no other file.
 
-    Raises `InputError` as `contact_sheet` does.
+    A click on an image shows it in full size. The arguments are those of `contact_sheet`, and `table`: rows by column name,
+    which a click on a name sorts.
     """
     return panels_page(title, caption, [Panel(pictures, rows, columns, labels)], table)
 
 
 def panels_page(title: str, caption: str, panels: Sequence[Panel], table: Sequence[Mapping[str, Any]] = ()) -> str:
-    """`html_page` of several grids, one below the other, each under its heading."""
+    """Return the page of several grids, each under its heading; see `html_page`."""
     for panel in panels:
         check_grid(panel.pictures, panel.rows, panel.columns, panel.labels)
     environment = jinja2.Environment(
@@ -49,15 +49,15 @@ def panels_page(title: str, caption: str, panels: Sequence[Panel], table: Sequen
     return page.render(title=title, caption=caption, panels=panels, table=table, names=names)
 
 
-def _data_uri(picture: Picture) -> str:
+def _data_uri(image: HostImage) -> str:
     buffer = io.BytesIO()
-    Pillow.fromarray(levels(picture)).save(buffer, "PNG")
+    Pillow.fromarray(quantize(image)).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _number(value: Any) -> tuple[str, str] | None:
-    """Return a number with four digits, to be shown, and with all, to be sorted by (empty if not finite); None for others."""
+    """Return a number in four digits to display and in full to sort by; None if it is not a number."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return None
-    shown = str(value) if isinstance(value, numbers.Integral) else f"{value:.4g}"
-    return shown, repr(float(value)) if math.isfinite(value) else ""
+    text = str(value) if isinstance(value, numbers.Integral) else f"{value:.4g}"
+    return text, repr(float(value)) if math.isfinite(value) else ""

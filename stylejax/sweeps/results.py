@@ -1,8 +1,8 @@
-"""What a sweep leaves in its folder: one PNG a row, which carries its manifest, and `results.jsonl`, one row a line.
+"""Write the files of a sweep: a PNG per row, with its manifest, and `results.jsonl`, a line per row.
 
-A picture appears whole or not at all, and a line is added behind it. At the end the lines are written anew, in the order of the
-rows, from what the pictures say of themselves: a sweep that was killed and resumed leaves the same bytes as one that was not,
-but for the seconds, which only `results.jsonl` tells.
+An image is written atomically, then its line is appended. At the end all lines are rewritten in the order of the rows, from the
+manifests in the images: a resumed sweep leaves the same bytes as an uninterrupted one, except for the seconds, which only
+`results.jsonl` records.
 """
 
 import contextlib
@@ -16,63 +16,63 @@ from typing import Any
 
 from stylejax.errors import InputError
 from stylejax.files import make_folder, write_atomically
-from stylejax.images.io import lay, levels, read_picture, write_image
-from stylejax.models.architecture import Parameters
+from stylejax.images.io import flatten_alpha, quantize, read_image_with_alpha, write_image
+from stylejax.models.architecture import VGGWeights
 from stylejax.runs import schema
-from stylejax.runs.manifest import Manifest, embedded, outcome, read
-from stylejax.runs.provenance import Recipe, network_of, recipe_with
-from stylejax.runs.rerun import is_as_made
+from stylejax.runs.manifest import Manifest, embedded_json, outcome, read
+from stylejax.runs.provenance import Provenance, provenance_with, weights_ref
+from stylejax.runs.rerun import matches_manifest
 from stylejax.sweeps.grid import Row
-from stylejax.sweeps.runner import Painted
+from stylejax.sweeps.runner import RowResult
 
-LINES = "results.jsonl"
+RESULTS_FILE = "results.jsonl"
 
-BROKEN = "the loss was not finite at any step: lower the weights"
-"""What is said of a row without a picture."""
+NON_FINITE = "the loss was not finite at any step: lower the weights"
+"""Error of a row without an image."""
 
 
-def picture_of(folder: Path, row: Row) -> Path:
-    """Where the picture of a row is."""
+def row_picture(folder: Path, row: Row) -> Path:
     return folder / f"row{row.number:04d}.png"
 
 
 def check_folder(folder: Path, resume: bool) -> None:
-    """Makes the folder. Raises `InputError` where that cannot be, and where a sweep is that is not to be resumed."""
+    """Create the folder, or raise `InputError` if it contains a sweep that is not to be resumed."""
     make_folder(folder)
     if not os.access(folder, os.W_OK):
         raise InputError(f"cannot write into the folder {folder}; choose another place")
     if not resume and any(folder.glob("row*.png")):
-        raise InputError(f"{folder} has the pictures of a sweep; go on with it by --resume, or name another folder")
+        raise InputError(f"{folder} contains the images of a sweep; continue it with --resume, or name another folder")
 
 
-def recipes(networks: Mapping[tuple[str, int], Parameters]) -> Callable[[Row], Recipe]:
-    """What a row is made of. Each network is hashed once."""
-    network = functools.cache(lambda key: network_of(key[0], networks[key]))
-    return lambda row: recipe_with(row.content, row.styles, row.config, network(row.network))
+def row_provenance(networks: Mapping[tuple[str, int], VGGWeights]) -> Callable[[Row], Provenance]:
+    """Return a function that returns the provenance of a row; it hashes each network once."""
+    network = functools.cache(lambda key: weights_ref(key[0], networks[key]))
+    return lambda row: provenance_with(row.content, row.styles, row.config, network(row.network))
 
 
-def finished(folder: Path, row: Row, made_of: Recipe) -> Manifest | None:
-    """The manifest of the row's picture, if it is there, whole, and made of the same."""
-    path = picture_of(folder, row)
+def load_finished(folder: Path, row: Row, provenance: Provenance) -> Manifest | None:
+    """Return the manifest of a row's image; None unless it is intact and has this provenance."""
+    path = row_picture(folder, row)
     try:
         manifest = read(path)
-        pixels = levels(read_picture(path, flatten=False)[0], row.config.bits)
-        sound = is_as_made(pixels, manifest, lossless=True)
+        pixels = quantize(read_image_with_alpha(path, flatten=False)[0], row.config.bit_depth)
+        is_intact = matches_manifest(pixels, manifest, lossless=True)
     except InputError:
         return None
-    same = dataclasses.replace(manifest.recipe, environment={}) == dataclasses.replace(made_of, environment={})
-    return manifest if sound and same else None
+    recorded, expected = (dataclasses.replace(p, environment={}) for p in (manifest.provenance, provenance))
+    return manifest if is_intact and recorded == expected else None
 
 
-def keep(folder: Path, painted: Painted, made_of: Recipe, lines: str = LINES) -> None:
-    """Writes the picture of a row that has ended, then its line. Raises `InputError` if the disk does not take them."""
+def save_row(folder: Path, row_result: RowResult, provenance: Provenance, lines: str) -> None:
+    """Write the image of a finished row, or raise `InputError`; then append its line to file `lines`."""
+    row, result, seconds = row_result
     manifest = None
-    if painted.result:
-        path, bits = picture_of(folder, painted.row), painted.row.config.bits
-        image, alpha = lay(painted.result.image, read_picture(painted.row.content)[1], path)
-        manifest = Manifest(made_of, outcome(painted.result._replace(image=image), painted.seconds, bits))
-        write_image(path, image, embedded(manifest), alpha, bits)
-    line = _line(folder, painted.row, made_of, manifest, painted.seconds)
+    if result:
+        path, bit_depth = row_picture(folder, row), row.config.bit_depth
+        image, alpha = flatten_alpha(result.image, read_image_with_alpha(row.content)[1], path)
+        manifest = Manifest(provenance, outcome(result._replace(image=image), seconds, bit_depth))
+        write_image(path, image, embedded_json(manifest), alpha, bit_depth)
+    line = _line(folder, row, provenance, manifest, seconds)
     try:
         with (folder / lines).open("ab") as file:
             file.write(line)
@@ -82,44 +82,50 @@ def keep(folder: Path, painted: Painted, made_of: Recipe, lines: str = LINES) ->
         raise InputError(f"cannot write {folder / lines}: {error.strerror}; choose another place") from None
 
 
-def gather(folder: Path, rows: Sequence[Row], made_of: Callable[[Row], Recipe]) -> dict[int, dict[str, Any]]:
-    """Writes `results.jsonl` anew from the pictures, and from the lines of all processes what no picture tells: the
-    seconds, and the rows without a picture. Gives the entry of each row that has ended."""
-    old, files = _read_lines(folder), [*folder.glob("results-*.jsonl")]
+def write_results(
+    folder: Path, rows: Sequence[Row], provenance: Callable[[Row], Provenance]
+) -> dict[int, dict[str, Any]]:
+    """Rewrite `results.jsonl` and return the entries of the finished rows by number.
+
+    Entries come from the manifests in the images; only the seconds, and rows without an image, come from the lines of all
+    processes.
+    """
+    old, process_files = _read_lines(folder), [*folder.glob("results-*.jsonl")]
     lines: list[bytes] = []
     for row in rows:
-        recipe, before = made_of(row), old.get(row.number, {})
-        manifest = finished(folder, row, recipe)
-        if manifest or before.get("error") == BROKEN and before.get("config") == schema.plain(recipe.config):
-            same = manifest is None or before.get("sha256") == manifest.outcome.sha256
-            lines.append(_line(folder, row, recipe, manifest, before.get("seconds") if same else None))
-    write_atomically(folder / LINES, b"".join(lines))
-    for file in files:
+        expected, previous = provenance(row), old.get(row.number, {})
+        manifest = load_finished(folder, row, expected)
+        failed = previous.get("error") == NON_FINITE and previous.get("config") == schema.plain(expected.config)
+        if manifest or failed:
+            is_same = manifest is None or previous.get("sha256") == manifest.outcome.sha256
+            lines.append(_line(folder, row, expected, manifest, previous.get("seconds") if is_same else None))
+    write_atomically(folder / RESULTS_FILE, b"".join(lines))
+    for file in process_files:
         file.unlink()
     return {entry["row"]: entry for entry in map(json.loads, lines)}
 
 
-def _line(folder: Path, row: Row, made_of: Recipe, manifest: Manifest | None, seconds: Any) -> bytes:
-    """One JSON object: settings and hashes, losses by layer before their weights, and last the seconds."""
-    settings = schema.plain(made_of)
+def _line(folder: Path, row: Row, provenance: Provenance, manifest: Manifest | None, seconds: Any) -> bytes:
+    """Return one line of JSON: settings and hashes, the unweighted losses by layer, and last the seconds."""
+    settings = schema.plain(provenance)
     del settings["environment"]
-    came_out = schema.plain(manifest.outcome) if manifest else {"error": BROKEN}
-    came_out = {name: value for name, value in came_out.items() if name not in ("stopped", "seconds")}
-    picture = picture_of(folder, row).name if manifest else None
+    result = schema.plain(manifest.outcome) if manifest else {"error": NON_FINITE}
+    result = {name: value for name, value in result.items() if name not in ("interrupted", "seconds")}
+    image = row_picture(folder, row).name if manifest else None
     seconds = round(seconds, 3) if isinstance(seconds, (int, float)) else None
-    entry = {"row": row.number, "picture": picture, **settings, **came_out, "seconds": seconds}
+    entry = {"row": row.number, "picture": image, **settings, **result, "seconds": seconds}
     return json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
 
 
 def _read_lines(folder: Path) -> dict[int, dict[str, Any]]:
-    """The entries by row, the newest of each. A line that was torn when the sweep was killed is left out."""
-    found: dict[int, dict[str, Any]] = {}
-    for path in (folder / LINES, *sorted(folder.glob("results-*.jsonl"))):
+    """Return the newest entry of each row; a line that a killed process left incomplete is skipped."""
+    entries: dict[int, dict[str, Any]] = {}
+    for path in (folder / RESULTS_FILE, *sorted(folder.glob("results-*.jsonl"))):
         if not path.is_file():
             continue
         for line in path.read_bytes().decode("utf-8", "replace").splitlines():
             with contextlib.suppress(InputError):
                 entry = schema.parse(line)
                 if isinstance(entry, dict) and isinstance(entry.get("row"), int):
-                    found[entry["row"]] = entry
-    return found
+                    entries[entry["row"]] = entry
+    return entries

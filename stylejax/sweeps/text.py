@@ -1,54 +1,54 @@
-"""Text as an image, drawn by matplotlib, whose font has the letters of mathematics."""
+"""Render text as an image with matplotlib, whose font includes mathematical symbols."""
 
 import math
 import warnings
 
 import numpy as np
 
-from stylejax.images.resize import Picture
+from stylejax.images.resize import HostImage
 
-GRAY = "0.125"
-"""Color of the text on white, as matplotlib names it."""
+TEXT_GRAY = "0.125"
+"""Color of the text, as matplotlib names it: nearly black, as `--ink` of `report.html`."""
 
 LINE_HEIGHT = 1.3
-"""From one line to the next, over the size of a letter."""
+"""Distance of two lines over the height of a letter."""
 
-SCALE = 4
-"""Letters are drawn so many times larger and shrunk: whole pixels would space them unevenly."""
+SUPERSAMPLING = 4
+"""Factor by which letters are drawn larger and then reduced; at the final size, whole pixels would space them unevenly."""
 
 
-def render_text(text: str, size: int, width: int, anchor: float = 0.0) -> Picture:
-    """Render text dark on white, in lines of at most `width` pixels; a longer word has a line of its own.
+def render_text(text: str, size: int, width: int, anchor: float = 0.0) -> HostImage:
+    """Render dark text on white, wrapped at spaces and broken at line breaks.
 
     Args:
-        text: with line breaks or without.
-        size: height of a letter in pixels.
-        width: of a line in pixels.
-        anchor: 0 for lines that begin at the left, ½ for centered ones.
+        text: the text.
+        size: height of a letter, in pixels.
+        width: maximum width of a line, in pixels; a longer word has a line to itself.
+        anchor: 0 for left-aligned lines, ½ for centered ones.
 
     Returns:
-        The image, as wide as its longest line; without pixels for an empty text.
+        The image, as wide as its longest line; it has no pixels if the text is empty.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    lines = [line for part in text.splitlines() for line in _wrapped(part, size, width)]
-    wide, high = math.ceil(max((_length(line, size) for line in lines), default=0)), round(LINE_HEIGHT * size)
-    if not wide:
-        return np.ones((high * len(lines), 0, 3), np.float32)
-    figure = Figure(figsize=(wide, high * len(lines)), dpi=SCALE)
+    lines = [line for part in text.splitlines() for line in _wrap(part, size, width)]
+    w, h = math.ceil(max((_length(line, size) for line in lines), default=0)), round(LINE_HEIGHT * size)
+    if not w:
+        return np.ones((h * len(lines), 0, 3), np.float32)
+    figure = Figure(figsize=(w, h * len(lines)), dpi=SUPERSAMPLING)
+    # A font size counts points, 72 to an inch; in this figure an inch is a pixel.
+    style = {"fontsize": 72 * size * 0.75, "color": TEXT_GRAY, "va": "top", "ha": "left", "parse_math": False}
     for i, line in enumerate(lines):
-        # Sizes are in points, of which an inch has 72; here an inch is a pixel.
-        how = {"fontsize": 72 * size * 0.75, "color": GRAY, "va": "top", "ha": "left", "parse_math": False}
-        figure.text(anchor * (1 - _length(line, size) / wide), 1 - (i + 0.15) / len(lines), line, **how)
+        figure.text(anchor * (1 - _length(line, size) / w), 1 - (i + 0.15) / len(lines), line, **style)
     canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings(action="ignore"):  # A letter that the font has not is drawn as a box.
+    with warnings.catch_warnings(action="ignore"):  # A character missing from the font is drawn as a box.
         canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba(), np.float32)[..., :3] / 255
-    return pixels.reshape(high * len(lines), SCALE, wide, SCALE, 3).mean((1, 3))
+    return pixels.reshape(h * len(lines), SUPERSAMPLING, w, SUPERSAMPLING, 3).mean((1, 3))
 
 
-def _wrapped(text: str, size: int, width: int) -> list[str]:
+def _wrap(text: str, size: int, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -1,1 +1,1 @@
-"""Style transfer and reconstruction of one image, from coarse to fine."""
+"""Style transfer, and reconstruction of content and style, of one image."""

@@ -1,4 +1,4 @@
-"""What the network sees: feature maps of an image, and the image that excites one filter most."""
+"""Visualization of the network: feature maps of an image, and activation maximization of a filter."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,56 +11,58 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
-from stylejax.images.resize import Picture, resize
+from stylejax.images.resize import HostImage, resize
 from stylejax.losses.total_variation import total_variation
-from stylejax.models.architecture import canonical_layer
+from stylejax.models.architecture import canonical_layer_name
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Info
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize
-from stylejax.parameterization import Encoded, decode, encode
+from stylejax.parameterization import ImageParams, to_image, to_params
+from stylejax.synthesis.targets import content_features
 from stylejax.synthesis.validation import check_image
 from stylejax.types import Scalar
 
-SMOOTH = 10.0
-"""Weight of the total variation of an exciting image: below it a pattern is lost in grain, far above it is blurred."""
+TV_WEIGHT = 10.0
+"""Weight of the total variation in activation maximization: lower values leave grain, much higher ones blur the pattern."""
 
-CONTRAST, FALL, OCTAVES = 0.3, 1.5, 6
-"""Of the first noise: its standard deviation in logits, the growth of a coarser octave over the finer, and their number."""
+NOISE_STD, OCTAVE_GROWTH, OCTAVES = 0.3, 1.5, 6
+"""Initial noise: standard deviation of its logits, amplitude of an octave over the next finer one, number of octaves."""
 
-STARTS = 64
-"""First images to try: a deep filter is silent on most noise, and where it is silent it has no gradient."""
+MAX_ATTEMPTS = 64
+"""Noise images to try: a filter of a deep layer is zero, and so without a gradient, on most of them."""
 
 
-class Excited(NamedTuple):
-    """An image in [0, 1], the mean activation of the filter on it, and what it was on the first noise."""
+class ActivationMaximum(NamedTuple):
+    """Image in [0, 1], and the mean activation of the filter on it and on the initial noise."""
 
-    image: Picture
+    image: HostImage
     activation: float
-    first: float
+    initial_activation: float
 
 
-def feature_maps(image: ArrayLike, layers: Sequence[str], *, vgg: VGG) -> dict[str, Float[np.ndarray, "_ _ _"]]:
-    """F of the paper for each layer: the responses (h, w, c) to an image (h, w, 3), by the names that were asked for.
+def extract_features(image: ArrayLike, layers: Sequence[str], *, vgg: VGG) -> dict[str, Float[np.ndarray, "_ _ _"]]:
+    """Return the features F (h, w, c) of an image (h, w, 3) at each layer, by the names in `layers`.
 
-    Raises `InputError` for an unknown layer, and for an image that is too small or not one.
+    Raises `InputError` for an unknown layer, an invalid image, or one that is too small.
     """
-    return {name: np.asarray(f) for name, f in _responses(vgg, check_image(image, "content"), tuple(layers)).items()}
+    features = content_features(vgg, check_image(image, "content"), tuple(layers))
+    return {name: np.asarray(f) for name, f in features.items()}
 
 
-def strongest(features: Float[np.ndarray, "h w c"], count: int) -> list[int]:
-    """The filters of highest mean activation, the strongest first."""
+def strongest_filters(features: Float[np.ndarray, "h w c"], count: int) -> list[int]:
+    """Return the indices of the `count` filters with the highest mean activation, in descending order."""
     return [int(i) for i in np.argsort(-features.mean((0, 1)), kind="stable")[:count]]
 
 
-def map_picture(features: Float[np.ndarray, "h w"], height: int, width: int) -> Picture:
-    """One map in gray, white where it is strongest, in squares of its positions; a silent map is black."""
+def render_feature_map(features: Float[np.ndarray, "h w"], height: int, width: int) -> HostImage:
+    """Return a feature map as a gray image without interpolation, 0 as black and its maximum as white."""
     scaled = features / max(float(features.max()), np.finfo(np.float32).tiny)
     rows, columns = np.arange(height) * scaled.shape[0] // height, np.arange(width) * scaled.shape[1] // width
     return np.repeat(scaled[rows][:, columns, None], 3, -1).astype(np.float32)
 
 
-def maximize(
+def maximize_activation(
     layer: str,
     number: int,
     *,
@@ -69,55 +71,62 @@ def maximize(
     steps: int = 100,
     seed: int = 0,
     callback: Callable[[Info], bool | None] | None = None,
-) -> Excited:
-    """The image size×size that excites filter `number` of a layer most: argmin -log a(x) + SMOOTH · tv(x), with a the mean
-    activation and x = 1 / (1 + exp(-z)), from smooth noise.
+) -> ActivationMaximum:
+    """Maximize the mean activation a of a filter over images x: argmin -log a(x) + TV_WEIGHT · tv(x).
 
-    Raises `InputError` for a filter that is not there, or that no noise wakes.
+    The variables are the logits z of the image, x = 1 / (1 + exp(-z)), which start from smooth noise.
+
+    Args:
+        layer: name of a layer.
+        number: index of the filter in the layer.
+        vgg: network.
+        size: height and width of the image.
+        steps: steps of L-BFGS.
+        seed: seed of the initial noise.
+        callback: receives the `Info` of each step, and stops the search by returning True.
+
+    Raises:
+        InputError: the filter does not exist, or is zero on all initial noise.
     """
-    layer = canonical_layer(layer, vgg.network)
-    logits, pick, first = _awake(layer, number, vgg, size, seed)
-    args = (vgg, pick, jnp.float32(SMOOTH))
-    found = minimize(_silence(layer), lbfgs(20), encode(logits, "pyramid"), args, steps, callback)
-    return Excited(np.asarray(jax.nn.sigmoid(decode(found.params))), float(found.aux), first)
+    layer = canonical_layer_name(layer, vgg.network)
+    logits, selector, initial_activation = _active_noise(layer, number, vgg, size, seed)
+    args = (vgg, selector, jnp.float32(TV_WEIGHT))
+    solution = minimize(_negative_log_activation(layer), lbfgs(20), to_params(logits, "pyramid"), args, steps, callback)
+    image = np.asarray(jax.nn.sigmoid(to_image(solution.params)))
+    return ActivationMaximum(image, float(solution.aux), initial_activation)
 
 
 @functools.cache
-def _silence(layer: str) -> Callable[..., tuple[Scalar, Scalar]]:
-    """The function of a layer, cached so that its program is compiled once for all filters."""
+def _negative_log_activation(layer: str) -> Callable[..., tuple[Scalar, Scalar]]:
+    """Return the objective of a layer; cached so that its program is compiled once for all filters."""
 
-    def silence(logits: Encoded, vgg: VGG, pick: Float[Array, " c"], smooth: Scalar) -> tuple[Scalar, Scalar]:
-        image = jax.nn.sigmoid(decode(logits))
-        activation = jnp.mean(vgg(image, (layer,))[layer] @ pick)
-        return -jnp.log(activation) + smooth * total_variation(image), activation
+    def loss(logits: ImageParams, vgg: VGG, selector: Float[Array, " c"], tv_weight: Scalar) -> tuple[Scalar, Scalar]:
+        image = jax.nn.sigmoid(to_image(logits))
+        activation = jnp.mean(vgg(image, (layer,))[layer] @ selector)
+        return -jnp.log(activation) + tv_weight * total_variation(image), activation
 
-    return silence
+    return loss
 
 
-def _awake(layer: str, number: int, vgg: VGG, size: int, seed: int) -> tuple[Array, Array, float]:
-    """Logits of a first noise on which the filter is not silent, the filter as a vector, and its mean activation there."""
-    for attempt in range(STARTS):
+def _active_noise(layer: str, number: int, vgg: VGG, size: int, seed: int) -> tuple[Array, Array, float]:
+    """Return logits of noise that activates the filter, the filter as a one-hot vector, its activation."""
+    for attempt in range(MAX_ATTEMPTS):
         logits = _smooth_noise(seed + attempt, size)
-        means = _responses(vgg, jax.nn.sigmoid(logits), (layer,))[layer].mean((0, 1))
+        means = content_features(vgg, jax.nn.sigmoid(logits), (layer,))[layer].mean((0, 1))
         if not 0 <= number < means.size:
             raise InputError(f"{layer} has no filter {number}; choose one from 0 to {means.size - 1}")
         if means[number] > 0:
             return logits, jnp.zeros(means.size).at[number].set(1.0), float(means[number])
     raise InputError(
-        f"filter {number} of {layer} is silent on {STARTS} kinds of noise; take a larger --size or another"
+        f"filter {number} of {layer} is zero on {MAX_ATTEMPTS} noise images; use a larger --size or another filter"
     )
 
 
 def _smooth_noise(seed: int, size: int) -> Float[Array, "h w 3"]:
-    """Noise with large shapes in it, the same for the same seed."""
+    """Return noise with large shapes, as a sum of octaves."""
     generator = np.random.Generator(np.random.Philox(seed))
     total = np.zeros((size, size, 3), np.float32)
     for k in range(OCTAVES):
         side = -(-size // 2**k)
-        total += FALL**k * resize(generator.standard_normal((side, side, 3)).astype(np.float32), size, size)
-    return jnp.asarray(CONTRAST * total / total.std())
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _responses(vgg: VGG, image: Array, layers: tuple[str, ...]) -> dict[str, Array]:
-    return vgg(image, layers)
+        total += OCTAVE_GROWTH**k * resize(generator.standard_normal((side, side, 3)).astype(np.float32), size, size)
+    return jnp.asarray(NOISE_STD * total / total.std())

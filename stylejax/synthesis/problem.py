@@ -1,6 +1,6 @@
-"""The optimization problem of one scale, evaluated whole, by tiles, or with its rows shared among devices.
+"""Optimization problem of one scale, evaluated whole, by tiles, or sharded over devices.
 
-All three evaluations give the same numbers. This is the one place where targets, weights and an evaluation are put together.
+All three evaluations give the same numbers. Only this module combines targets, loss weights and an evaluation.
 """
 
 import functools
@@ -12,83 +12,68 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from stylejax.images.resize import Picture, resize
-from stylejax.losses.objective import Terms, objective, shown
-from stylejax.losses.targets import Guides, Kept, Statistic, StyleTargets, Targets
+from stylejax.images.resize import HostImage, resize
+from stylejax.losses.objective import LossTerms, compose_image, objective
+from stylejax.losses.targets import GuidanceMasks, PreservedRegion, StyleRepresentation, StyleTargets, Targets
 from stylejax.losses.total_variation import TOTAL_VARIATIONS
 from stylejax.losses.weighting import loss_weights
-from stylejax.models.architecture import smallest_side
+from stylejax.models.architecture import total_stride
 from stylejax.models.vgg import VGG
-from stylejax.optimizers.base import Function, Minimizer, OnHost
-from stylejax.parameterization import Encoded, Parameterization, encode
-from stylejax.partitioning.sharded import (
-    gathered,
-    padded,
-    placed,
-    sharded_content,
-    sharded_objective,
-    sharded_styles,
-    spread,
-)
-from stylejax.partitioning.tile_grid import Window, window_size, windows
-from stylejax.partitioning.tiled import cut, cut_targets, tiled_styles, tiled_value_and_gradient
+from stylejax.optimizers.base import Function, HostFunction, Minimizer
+from stylejax.parameterization import ImageParams, Parameterization, to_params
+from stylejax.partitioning import sharded
+from stylejax.partitioning.tile_grid import Tile, make_tiles, tile_read_size
+from stylejax.partitioning.tiled import crop, crop_targets, tiled_styles, tiled_value_and_gradient
 from stylejax.synthesis.schedule import Scale
 from stylejax.synthesis.targets import (
     ContentTargets,
     Inputs,
     StyleStatistics,
-    content_at,
     content_features,
-    style_at,
+    content_targets_at,
     style_statistics,
+    style_targets_at,
 )
 from stylejax.synthesis.validation import Plan
 from stylejax.types import Features
 
-TILED = OnHost(tiled_value_and_gradient)
+TILED = HostFunction(tiled_value_and_gradient)
 
 
 class Problem(NamedTuple):
-    """Optimization problem of one scale.
+    """Optimization problem of one scale: minimize `fn(params, *args)`.
 
-    Attributes:
-        fn: function of (params, *args) to minimize.
-        args: network, targets and weights, as arrays.
-        kept: preserved region of the content; None without one.
-        parameterization: of the image.
-        mesh: devices that share the rows; None for one device.
-        shapes: of the parameters' leaves, without the rows that sharding adds.
+    `args` are network, targets and loss weights. `mesh` is None for one device, and `preserved` without a preserved region.
+    `shapes` are those of the parameters' leaves, without padding rows.
     """
 
-    fn: Function | OnHost
+    fn: Function | HostFunction
     args: tuple
-    kept: Kept | None
+    preserved: PreservedRegion | None
     parameterization: Parameterization
     mesh: Mesh | None
     shapes: tuple[tuple[int, ...], ...]
 
-    def params(self, image: Picture) -> Encoded:
-        """Return the parameters of an image."""
-        params = encode(jnp.asarray(image), self.parameterization)
-        return spread(self.mesh, params) if self.mesh else params
+    def params(self, image: HostImage) -> ImageParams:
+        params = to_params(jnp.asarray(image), self.parameterization)
+        return sharded.shard_params(self.mesh, params) if self.mesh else params
 
     def minimizer(self, minimizer: Minimizer) -> Minimizer:
-        """Return the minimizer with its state shared out as the image is."""
-        return placed(minimizer, self.mesh) if self.mesh else minimizer
+        """Return the minimizer, with its state sharded like the parameters."""
+        return sharded.shard_minimizer(minimizer, self.mesh) if self.mesh else minimizer
 
-    def image(self, params: Encoded) -> Picture:
-        """Return the image of parameters, clipped to [0, 1]."""
-        params = gathered(params, self.shapes) if self.mesh else params
-        return np.clip(np.asarray(shown(params, self.kept)), 0, 1)
+    def image(self, params: ImageParams) -> HostImage:
+        """Return the image of the parameters, clipped to [0, 1]."""
+        params = sharded.unpad_params(params, self.shapes) if self.mesh else params
+        return np.clip(np.asarray(compose_image(params, self.preserved)), 0, 1)
 
 
 class Evaluation(NamedTuple):
-    """How features, statistics and the objective of an image are computed; `problem` takes network, content, targets and
-    weights, and returns the function with its arguments."""
+    """Functions that compute the content features, the style statistics, and the objective with its arguments."""
 
     content: ContentTargets
     style: StyleStatistics
-    problem: Callable[[VGG, Picture, Targets, Terms], tuple[Function | OnHost, tuple]]
+    problem: Callable[[VGG, HostImage, Targets, LossTerms], tuple[Function | HostFunction, tuple]]
     mesh: Mesh | None
 
 
@@ -98,65 +83,66 @@ def build_problem(
     vgg: VGG,
     scale: Scale,
     mesh: Mesh | None,
-    content_at: Callable = content_at,
-    style_at: Callable = style_at,
+    content_at: Callable = content_targets_at,
+    style_at: Callable = style_targets_at,
 ) -> Problem:
     """Build the problem of one scale.
 
     Args:
-        plan: of the run.
-        inputs: content and styles.
-        vgg: the network.
-        scale: one of the plan's.
-        mesh: the devices of a sharded run, else None.
-        content_at: computes the content targets; a sweep passes one that remembers.
-        style_at: the same of the style.
-
-    Returns:
-        The problem, with its targets and weights as arguments.
+        plan: plan of the run.
+        inputs: content and style images.
+        vgg: network.
+        scale: scale of the plan's schedule.
+        mesh: devices of a sharded run, else None.
+        content_at: computes the content targets; a sweep passes a memoized function.
+        style_at: computes the style targets.
     """
-    evaluation = evaluation_at(plan, vgg.network, scale, mesh)
-    features, kept = content_at(plan, inputs, vgg, scale, evaluation.content)
+    evaluation = make_evaluation(plan, vgg.network, scale, mesh)
+    features, preserved = content_at(plan, inputs, vgg, scale, evaluation.content)
     style, guides = style_at(plan, inputs, vgg, scale, evaluation.style)
-    targets = Targets(features, style, guides, kept, TOTAL_VARIATIONS[plan.config.tv])
-    weights = _weights(plan, targets, scale, vgg)
-    fn, args = evaluation.problem(vgg, inputs.content, targets, weights)
-    leaves = jax.tree.leaves(params_shape(plan, scale))
-    return Problem(fn, args, kept, plan.config.parameterization, evaluation.mesh, tuple(leaf.shape for leaf in leaves))
+    targets = Targets(features, style, guides, preserved, TOTAL_VARIATIONS[plan.config.tv_norm])
+    fn, args = evaluation.problem(vgg, inputs.content, targets, _weights(plan, targets, scale, vgg))
+    shapes = _leaf_shapes(plan, scale)
+    return Problem(fn, args, preserved, plan.config.parameterization, evaluation.mesh, shapes)
 
 
-def evaluation_at(plan: Plan, network: str, scale: Scale, mesh: Mesh | None) -> Evaluation:
-    """Choose the evaluation of a scale: one that is too small to be shared or cut is evaluated whole."""
+def make_evaluation(plan: Plan, network: str, scale: Scale, mesh: Mesh | None) -> Evaluation:
+    """Choose the evaluation of a scale: whole if it is too small for tiles or shards, else as planned."""
     tile, layers = plan.partition.tile, plan.layers
     if mesh and shards_at(plan, scale) > 1:
         return _sharded(mesh, plan, scale)
-    if tile and window_size(*scale.size, tile, layers, network) != scale.size:
-        return _tiled(scale, lambda image: windows(image.shape[0], image.shape[1], tile, layers, network))
+    if tile and tile_read_size(*scale.size, tile, layers, network) != scale.size:
+        return _tiled(scale, lambda image: make_tiles(image.shape[0], image.shape[1], tile, layers, network))
     return Evaluation(content_features, style_statistics, _whole, None)
 
 
 def shards_at(plan: Plan, scale: Scale) -> int:
-    """Return the number of devices that share a scale: all of the plan, or one if some would have no row."""
+    """Return the devices that share a scale: those of the plan, or 1 if a device would have no row."""
     shards = plan.partition.shards
-    return shards if scale.size[0] >= shards * smallest_side(plan.layers) else 1
+    return shards if scale.size[0] >= shards * total_stride(plan.layers) else 1
 
 
 def params_shape(plan: Plan, scale: Scale) -> Any:
-    """Return the shapes of the parameters of a scale, without the rows that sharding adds."""
+    """Return the parameters of a scale as shapes, without padding rows."""
     image = jax.ShapeDtypeStruct((*scale.size, 3), np.float32)
-    return jax.eval_shape(lambda x: encode(x, plan.config.parameterization), image)
+    return jax.eval_shape(lambda x: to_params(x, plan.config.parameterization), image)
 
 
 def state_shape(plan: Plan, scale: Scale, minimizer: Minimizer) -> Any:
-    """Return the shapes of an optimizer's state at a scale."""
-    return jax.eval_shape(lambda x: minimizer.init(padded(x, shards_at(plan, scale))), params_shape(plan, scale))
+    """Return the optimizer state at a scale as shapes."""
+    params = params_shape(plan, scale)
+    return jax.eval_shape(lambda x: minimizer.init(sharded.pad_params(x, shards_at(plan, scale))), params)
 
 
-def _weights(plan: Plan, targets: Targets, scale: Scale, vgg: VGG) -> Terms:
+def _leaf_shapes(plan: Plan, scale: Scale) -> tuple[tuple[int, ...], ...]:
+    return tuple(leaf.shape for leaf in jax.tree.leaves(params_shape(plan, scale)))
+
+
+def _weights(plan: Plan, targets: Targets, scale: Scale, vgg: VGG) -> LossTerms:
     config = plan.config
     return loss_weights(
         targets,
-        losses=config.losses,
+        normalization=config.loss_normalization,
         alpha=config.content_weight,
         beta=config.style_weight,
         tv=config.tv_weight,
@@ -164,42 +150,40 @@ def _weights(plan: Plan, targets: Targets, scale: Scale, vgg: VGG) -> Terms:
         style_layers=plan.style_layers,
         style_weights=config.style_weights,
         pixels=scale.size[0] * scale.size[1],
-        unit=float(vgg.unit()),
+        caffe_scale=float(vgg.caffe_scale()),
     )
 
 
-def _whole(vgg: VGG, content: Picture, targets: Targets, weights: Terms) -> tuple[Function, tuple]:
+def _whole(vgg: VGG, content: HostImage, targets: Targets, weights: LossTerms) -> tuple[Function, tuple]:
     return objective, (vgg, targets, weights)
 
 
-def _tiled(scale: Scale, tiles: Callable[[Picture], list[Window]]) -> Evaluation:
-    def content(vgg: VGG, image: Picture, layers: tuple[str, ...]) -> Features:
-        """Return empty features: those of a whole image would take more memory than the image; see `_targets_in`."""
+def _tiled(scale: Scale, make: Callable[[HostImage], list[Tile]]) -> Evaluation:
+    def content(vgg: VGG, image: HostImage, layers: tuple[str, ...]) -> Features:
+        # Features of the whole image do not fit in memory; `_tile_targets` computes those of a tile.
         return dict.fromkeys(layers, jnp.zeros((0, 0, 0)))
 
-    def style(vgg: VGG, image: Picture, guides: Guides, statistic: Statistic) -> StyleTargets:
-        return tiled_styles(vgg, image, guides, statistic, tiles(image))
+    def style(vgg: VGG, image: HostImage, guides: GuidanceMasks, statistic: StyleRepresentation) -> StyleTargets:
+        return tiled_styles(vgg, image, guides, statistic, make(image))
 
-    def problem(vgg: VGG, content: Picture, targets: Targets, weights: Terms) -> tuple[OnHost, tuple]:
-        layers, without = tuple(targets.content), targets._replace(content={}, kept=None)
-        content = resize(content, *scale.size)
-        targets_in = functools.partial(_targets_in, vgg, content, without, layers)
-        return TILED, (vgg, targets_in, targets.kept, weights, tiles(content))
+    def problem(vgg: VGG, content: HostImage, targets: Targets, weights: LossTerms) -> tuple[HostFunction, tuple]:
+        content, without_content = resize(content, *scale.size), targets._replace(content={}, preserved=None)
+        targets_in = functools.partial(_tile_targets, vgg, content, without_content, tuple(targets.content))
+        return TILED, (vgg, targets_in, targets.preserved, weights, make(content))
 
     return Evaluation(content, style, problem, None)
 
 
-def _targets_in(vgg: VGG, content: Picture, without: Targets, layers: tuple[str, ...], window: Window) -> Targets:
-    """Return the targets of a tile, with the features of its own part of the content."""
-    return cut_targets(without, window)._replace(content=content_features(vgg, cut(content, window), layers))
+def _tile_targets(vgg: VGG, content: HostImage, targets: Targets, layers: tuple[str, ...], tile: Tile) -> Targets:
+    """Return the targets of a tile, with the features of its part of the content."""
+    return crop_targets(targets, tile)._replace(content=content_features(vgg, crop(content, tile), layers))
 
 
 def _sharded(mesh: Mesh, plan: Plan, scale: Scale) -> Evaluation:
-    def content(vgg: VGG, image: Picture, layers: tuple[str, ...]) -> Features:
-        return sharded_content(mesh, vgg, image, layers, tuple(plan.style_layers))
+    def content(vgg: VGG, image: HostImage, layers: tuple[str, ...]) -> Features:
+        return sharded.sharded_content(mesh, vgg, image, layers, tuple(plan.style_layers))
 
-    def problem(vgg: VGG, content: Picture, targets: Targets, weights: Terms) -> tuple[Function, tuple]:
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(params_shape(plan, scale)))
-        return sharded_objective(mesh, shapes), (vgg, targets, weights)
+    def problem(vgg: VGG, content: HostImage, targets: Targets, weights: LossTerms) -> tuple[Function, tuple]:
+        return sharded.sharded_objective(mesh, _leaf_shapes(plan, scale)), (vgg, targets, weights)
 
-    return Evaluation(content, functools.partial(sharded_styles, mesh), problem, mesh)
+    return Evaluation(content, functools.partial(sharded.sharded_styles, mesh), problem, mesh)

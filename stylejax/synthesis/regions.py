@@ -1,7 +1,7 @@
-"""Which part of the picture takes which style, by masks; and which part stays as it is.
+"""Masks of regions: which part of the image takes which style, and which part is preserved.
 
-A mask is an array (h, w), 1 inside, 0 outside and between at a soft edge, of any size with the aspect ratio of its picture.
-At a layer it is pooled as the network pools: a position belongs to a region as far as what it stands for does.
+A mask is an array (h, w) in [0, 1], 1 inside the region, of any size with the aspect ratio of its image.
+At a layer it is average-pooled as often as the network pools.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,93 +14,76 @@ from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images.io import read_image
 from stylejax.images.resize import resize_mask
-from stylejax.models.architecture import block
+from stylejax.models.architecture import block_index
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
 
-GRAY = 0.1
-"""The most that the channels of a mask may differ. A picture in colors is no mask."""
+MAX_CHROMA = 0.1
+"""Maximum difference between the channels of a mask; an image with more is in color, and no mask."""
 
 
 class Masks(NamedTuple):
-    """The regions of the picture, the parts of the styles that these take, and the region that stays the content's."""
+    """Masks of the regions of the image, of the parts of the styles for them, and of the preserved region."""
 
     content: Sequence[Any] = ()
     style: Sequence[Any] = ()
-    keep: Any = None
+    preserve: Any = None
 
 
 def read_masks(config: TransferConfig, read: Callable[[str], Mask] | None = None) -> Masks:
-    """Read the masks that a config names, each by `read`, which is `read_mask` by default.
+    """Read the masks of a config, each by `read`, which is `read_mask` by default.
 
     Raises `InputError` for a file that is missing, not an image, or not gray.
     """
     read = read or read_mask
-    keep = read(config.keep_mask) if config.keep_mask else None
-    return Masks([read(p) for p in config.content_masks], [read(p) for p in config.style_masks], keep)
+    preserve = read(config.preserve_mask) if config.preserve_mask else None
+    return Masks([read(p) for p in config.content_masks], [read(p) for p in config.style_masks], preserve)
 
 
 def read_mask(path: str) -> Mask:
-    """A gray picture as a mask: white is inside. Raises `InputError` for one in colors."""
+    """Read a gray image as a mask (h, w), 1 for white; raise `InputError` for an image in color."""
     image = read_image(path)
-    if np.ptp(image, axis=-1).max() > GRAY:
-        raise InputError(f"{path} is in colors; a mask is a gray picture, white inside the region and black outside")
+    if np.ptp(image, axis=-1).max() > MAX_CHROMA:
+        raise InputError(f"{path} is in color; a mask must be a gray image, white inside the region and black outside")
     return image.mean(-1)
 
 
-def parts(styles: int, masks: Masks) -> int:
-    """How many styles there are to be taken: one a picture, or several parts of a single one."""
+def num_style_parts(styles: int, masks: Masks) -> int:
+    """Return the number of styles: the style images, or the masked parts of a single one."""
     return len(masks.style) if styles == 1 and masks.style else styles
 
 
-def style_of(part: int, styles: int) -> int:
-    """The number of the style's picture that a part is of."""
+def style_index(part: int, styles: int) -> int:
+    """Return the index of the style image of a part."""
     return part if styles > 1 else 0
 
 
 def check_masks(
     masks: Masks, config: TransferConfig, content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
 ) -> Masks:
-    """The masks in float32. Raises `InputError` where they are no masks, have another shape than their pictures, or do not
-    fit the styles in number; and for weights of styles that do not."""
-    count = parts(len(styles), masks)
-    if masks.style and len(masks.style) != count:
-        raise InputError(
-            f"there are {len(masks.style)} style masks and {count} styles; give one for each style, or several for one"
-        )
-    if masks.content and len(masks.content) not in (count, count - 1):
-        raise InputError(
-            f"there are {len(masks.content)} content masks for {count} {'style masks' if masks.style else 'styles'}; give one "
-            "for each, or one fewer, and the last has the rest"
-        )
-    if masks.content and config.style_per_scale:
-        raise InputError("--style-per-scale and --content-masks each say which style goes where; leave out one of them")
-    if config.style_weights and len(config.style_weights) != count:
-        raise InputError(
-            f"--style-weights has {len(config.style_weights)} numbers for {count} styles; give one for each"
-        )
-    if isinstance(config.style_scale, tuple) and len(config.style_scale) != len(styles):
-        raise InputError(
-            f"--style-scale has {len(config.style_scale)} numbers for {len(styles)} styles; give one for each, or one for all"
-        )
-    of_styles = [styles[style_of(i, len(styles))] for i in range(len(masks.style))]
-    return Masks(
-        [_mask(m, f"content mask {i}", content, "content") for i, m in enumerate(masks.content, 1)],
-        [
-            _mask(m, f"style mask {i}", s, "style")
-            for i, (m, s) in enumerate(zip(masks.style, of_styles, strict=True), 1)
-        ],
-        None if masks.keep is None else _mask(masks.keep, "the mask of what is kept", content, "content"),
-    )
+    """Return the masks as float32, for a content image and style images of these shapes.
 
-
-def regions(masks: Masks, count: int, height: int, width: int) -> dict[str, Mask | None]:
-    """How far each position takes the style of each region, by the region's number; without masks, one region "" of all.
-
-    Where masks overlap they share the position, so that no position counts more than once; if there is one mask fewer than
-    styles, the last has what is left. What is kept takes no style.
+    Raises `InputError` for an invalid mask, one with another aspect ratio than its image, and a number of masks, style weights
+    or style scales that does not match the styles.
     """
-    free = None if masks.keep is None else 1 - resize_mask(masks.keep, height, width)
+    _check_counts(masks, config, len(styles))
+    content_masks = [_mask(mask, f"content mask {i}", content, "content") for i, mask in enumerate(masks.content, 1)]
+    shapes = [styles[style_index(part, len(styles))] for part in range(len(masks.style))]
+    style_masks = [
+        _mask(mask, f"style mask {i}", shape, "style")
+        for i, (mask, shape) in enumerate(zip(masks.style, shapes, strict=True), 1)
+    ]
+    preserve = None if masks.preserve is None else _mask(masks.preserve, "the preserve mask", content, "content")
+    return Masks(content_masks, style_masks, preserve)
+
+
+def region_masks(masks: Masks, count: int, height: int, width: int) -> dict[str, Mask | None]:
+    """Return the mask (height, width) of each region by its number; None means a mask of ones.
+
+    Without content masks, the only region is "". Overlapping masks share a position, so that it counts at most once. With one
+    mask fewer than `count` styles, the last style takes the rest. The preserved region takes no style.
+    """
+    free = None if masks.preserve is None else 1 - resize_mask(masks.preserve, height, width)
     if not masks.content:
         return {"": free}
     shares = [resize_mask(mask, height, width) for mask in masks.content]
@@ -111,43 +94,66 @@ def regions(masks: Masks, count: int, height: int, width: int) -> dict[str, Mask
     return {str(i): share if free is None else share * free for i, share in enumerate(shares, 1)}
 
 
-def guides(mask: Mask | None, layers: Iterable[str]) -> dict[str, Mask | None]:
-    """The mask at each layer where it covers at least one position in all; at the others it is as good as empty."""
+def layer_masks(mask: Mask | None, layers: Iterable[str]) -> dict[str, Mask | None]:
+    """Return the mask at each layer, without the layers where it covers less than one position in total."""
     if mask is None:
         return dict.fromkeys(layers)
-    pooled = {layer: pool(mask, block(layer) - 1) for layer in layers}
-    return {layer: guide for layer, guide in pooled.items() if guide.sum() >= 1}
+    pooled = {layer: average_pool_mask(mask, block_index(layer) - 1) for layer in layers}
+    return {layer: mask for layer, mask in pooled.items() if mask.sum() >= 1}
 
 
-def pool(mask: Mask, times: int) -> Mask:
-    """The mean of 2×2 positions, `times` over; an odd last row or column is dropped, as the network drops it."""
+def average_pool_mask(mask: Mask, times: int) -> Mask:
+    """Average 2×2 positions `times` times; an odd last row or column is dropped, as in the network."""
     for _ in range(times):
         h, w = (side // 2 for side in mask.shape)
         mask = mask[: 2 * h, : 2 * w].reshape(h, 2, w, 2).mean((1, 3))
     return mask
 
 
-def check_covered(what: str, mask: Mask | None, layers: Sequence[str]) -> None:
-    """Raises `InputError` for a region, as large as its picture is at last, that is empty at one of the layers."""
-    covered = guides(mask, layers)
+def require_coverage(name: str, mask: Mask | None, layers: Sequence[str]) -> None:
+    """Raise `InputError` for a mask, at the size of the last scale, that is empty at one of the layers."""
+    covered = layer_masks(mask, layers)
     for layer in layers:
         if layer not in covered:
             raise InputError(
-                f"{what} covers less than one position of layer {layer} ({2 ** (block(layer) - 1)} pixels a side): make the "
-                "region larger, or take a larger --size or shallower --style-layers"
+                f"{name} covers less than one position of layer {layer} ({2 ** (block_index(layer) - 1)} pixels a side); "
+                "make the region larger, or use a larger --size or shallower --style-layers"
             )
 
 
-def _mask(mask: Any, what: str, picture: tuple[int, ...], role: str) -> Mask:
+def _check_counts(masks: Masks, config: TransferConfig, images: int) -> None:
+    count = num_style_parts(images, masks)
+    if masks.style and len(masks.style) != count:
+        raise InputError(
+            f"there are {len(masks.style)} style masks and {count} styles; give one for each style, or several for one"
+        )
+    if masks.content and len(masks.content) not in (count, count - 1):
+        raise InputError(
+            f"there are {len(masks.content)} content masks for {count} {'style masks' if masks.style else 'styles'}; "
+            "give one for each, or one fewer: the last style then takes the rest"
+        )
+    if masks.content and config.style_schedule != "blend":
+        raise InputError("--style-schedule coarse-to-fine cannot be combined with --content-masks; use one of them")
+    if config.style_weights and len(config.style_weights) != count:
+        raise InputError(
+            f"--style-weights has {len(config.style_weights)} numbers for {count} styles; give one for each"
+        )
+    if isinstance(config.style_scale, tuple) and len(config.style_scale) != images:
+        raise InputError(
+            f"--style-scale has {len(config.style_scale)} numbers for {images} styles; give one for each, or one for all"
+        )
+
+
+def _mask(mask: Any, name: str, image: tuple[int, ...], role: str) -> Mask:
     array = np.asarray(mask)
     if array.ndim != 2 or array.dtype.kind not in "fb" or not array.size:
-        raise InputError(f"{what} is an array {array.shape} of {array.dtype}; it should be (h, w) of floats in [0, 1]")
+        raise InputError(f"{name} must be (h, w) of floats in [0, 1], got an array {array.shape} of {array.dtype}")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-        raise InputError(f"{what} has values outside [0, 1]; divide it by its full intensity")
-    (h, w), (height, width) = array.shape, picture[:2]
+        raise InputError(f"{name} has values outside [0, 1]; divide it by its full intensity")
+    (h, w), (height, width) = array.shape, image[:2]
     # Sides are rounded to whole pixels, and a mask may have been drawn on a copy of another size.
     if abs(h * width - w * height) > max(0.02 * h * width, height, width):
         raise InputError(
-            f"{what} is {w}×{h} pixels, and its {role} {width}×{height}: give a mask of the same aspect ratio, of any size"
+            f"{name} is {w}×{h} pixels, and its {role} {width}×{height}; give a mask of the same aspect ratio, of any size"
         )
     return array.astype(np.float32, copy=False)

@@ -1,5 +1,6 @@
-"""Style transfer: the content of one image with the style of others, from coarse to fine."""
+"""Style transfer from coarse to fine."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -9,29 +10,31 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from stylejax.config import TransferConfig, with_options
+from stylejax.config import TransferConfig, replace_fields
 from stylejax.errors import InputError
 from stylejax.images import color
-from stylejax.images.resize import Picture, resize
-from stylejax.losses.objective import Terms, shown
-from stylejax.models.pretrained import resolve
+from stylejax.images.resize import HostImage, resize
+from stylejax.losses.objective import LossTerms, compose_image
+from stylejax.models.pretrained import load_pretrained
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Info, Minimizer
-from stylejax.optimizers.minimize import Run, Solution, minimize
-from stylejax.parameterization import Encoded, decode
+from stylejax.optimizers.minimize import LoopState, Solution, minimize
+from stylejax.parameterization import ImageParams, to_image
 from stylejax.presets import preset
-from stylejax.synthesis.factories import check_scale, minimizer_of, vgg_of
-from stylejax.synthesis.initialization import first_image
+from stylejax.synthesis.factories import make_minimizer, make_vgg, require_published_weights
+from stylejax.synthesis.initialization import initial_image
 from stylejax.synthesis.problem import Problem, build_problem
 from stylejax.synthesis.regions import Masks, read_masks
 from stylejax.synthesis.schedule import Scale, step_costs
-from stylejax.synthesis.targets import Inputs, kept_at
+from stylejax.synthesis.targets import Inputs, preserved_region
 from stylejax.synthesis.validation import Plan, check_image, make_plan
 
 
 class Step(NamedTuple):
-    """One step as a callback sees it: `step` of `steps`, which are the share `done` of the run's work, at `size` (height,
-    width), the losses at the trial point, and whether the optimizer took it or began anew."""
+    """Progress of a run after `step` of `steps`, which are a share `done` of its computation.
+
+    `size` is (height, width). `loss` and `terms` are those of the trial point, which the optimizer accepted or not.
+    """
 
     step: int
     steps: int
@@ -39,43 +42,43 @@ class Step(NamedTuple):
     size: tuple[int, int]
     evaluations: int
     loss: float
-    terms: Terms
+    terms: LossTerms
     accepted: bool
     restarted: bool
 
 
 class Checkpoint(NamedTuple):
-    """State of a transfer between two steps: index of the scale, state of the optimizer in it, steps and evaluations so far."""
+    """State of a run between two steps: index of its scale, loop state, steps and evaluations so far."""
 
     scale: int
-    run: Run
+    loop_state: LoopState
     steps: int
     evaluations: int
 
 
 class Result(NamedTuple):
-    """The picture, in [0, 1], with its losses, and what it took. `stopped`: a callback ended the run early."""
+    """Image in [0, 1] with its losses, and the cost of the run, which a callback may have interrupted."""
 
-    image: Picture
+    image: HostImage
     loss: float
-    terms: Terms
+    terms: LossTerms
     steps: int
     evaluations: int
-    stopped: bool
+    interrupted: bool
 
 
 Callback = Callable[[Step], bool | None]
 
 
 class Job(NamedTuple):
-    """A run as the loop over scales takes it: its plan, what builds the problem of a scale, and the first image of a size."""
+    """Plan of a run, and functions that build the problem of a scale and the initial image of a size."""
 
     plan: Plan
     build: Callable[[Scale], Problem]
-    first: Callable[[tuple[int, int]], Picture]
+    first: Callable[[tuple[int, int]], HostImage]
 
 
-Solve: TypeAlias = Callable[[int, list[Problem], Minimizer, Iterator[Encoded]], list[Solution]]
+Solve: TypeAlias = Callable[[int, list[Problem], Minimizer, Iterator[ImageParams]], list[Solution]]
 
 
 def transfer(
@@ -86,8 +89,8 @@ def transfer(
     vgg: VGG | None = None,
     config: TransferConfig | None = None,
     callback: Callback | None = None,
-    keep: Callable[[Checkpoint], None] | None = None,
-    resume: Checkpoint | None = None,
+    on_checkpoint: Callable[[Checkpoint], None] | None = None,
+    resume_from: Checkpoint | None = None,
     mesh: Mesh | None = None,
     **options: Any,
 ) -> Result:
@@ -95,164 +98,163 @@ def transfer(
 
     Args:
         content: image (h, w, 3) in [0, 1], of any size.
-        style: one such image, or several for their mean; none if `style_weight` is 0.
-        masks: take the place of the files of `content_masks`, `style_masks` and `keep_mask`.
-        vgg: takes the place of `weights` and `pooling`.
-        config: the settings to start from; the defaults of the command line without one.
-        callback: sees each step, and ends the run with the best image so far by returning True.
-        keep: sees the state of the run after each step; a copy of it can be given as `resume`.
-        resume: a checkpoint to go on from, with the same images and settings.
-        mesh: the devices of `shard` along an axis "rows":
+        style: one such image, or several to blend; none if `style_weight` is 0.
+        masks: masks of the regions; by default the files `content_masks`, `style_masks` and `preserve_mask`.
+        vgg: network; by default that of `weights` and `pooling`.
+        config: base settings; by default those of the command line.
+        callback: receives each step, and ends the run with the best image so far by returning True.
+        on_checkpoint: receives the state of the run after each step; copy it to use it as `resume_from`.
+        resume_from: checkpoint of a run with the same images and settings.
+        mesh: devices of `shard`, with one axis "rows":
             jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,)).
-        options: fields of `TransferConfig`, or `preset`, the name of the ones to start from.
+        **options: fields of `TransferConfig`, or `preset`, the name of the base settings.
 
     Returns:
-        The image, its losses and what they took.
+        The image with its losses.
 
     Raises:
-        InputError: the run cannot work; raised before the work.
+        InputError: an image, a mask or a setting is invalid; raised before the computation.
     """
-    config = with_options(config or preset(options.pop("preset", "default")), options)
-    given = [style] if isinstance(style, str) or not isinstance(style, Sequence) else style
-    styles = [check_image(s, "style") for s in given]
+    config = replace_fields(config or preset(options.pop("preset", "default")), options)
+    styles = [style] if isinstance(style, str) or not isinstance(style, Sequence) else style
+    styles = [check_image(image, "style") for image in styles]
     content = check_image(content, "content")
     if vgg is None:
-        vgg = vgg_of(config, resolve(config.weights, config.seed)[0])
+        vgg = make_vgg(config, load_pretrained(config.weights, config.seed)[0])
     _check_network(config, vgg)
     masks = read_masks(config) if masks is None else masks
-    plan = make_plan(config, vgg.network, content.shape, [s.shape for s in styles], masks)
-    return run_plan(plan, content, styles, vgg, callback=callback, keep=keep, resume=resume, mesh=mesh)
+    plan = make_plan(config, vgg.network, content.shape, [image.shape for image in styles], masks)
+    return run_plan(
+        plan, content, styles, vgg, callback=callback, on_checkpoint=on_checkpoint, resume_from=resume_from, mesh=mesh
+    )
 
 
 def run_plan(
     plan: Plan,
-    content: Picture,
-    styles: list[Picture],
+    content: HostImage,
+    styles: list[HostImage],
     vgg: VGG,
     *,
     callback: Callback | None,
-    keep: Callable[[Checkpoint], None] | None,
-    resume: Checkpoint | None,
+    on_checkpoint: Callable[[Checkpoint], None] | None,
+    resume_from: Checkpoint | None,
     mesh: Mesh | None,
 ) -> Result:
-    """Run a plan on the images that it was made for, as `transfer` does."""
+    """Run a plan on its images; the other arguments are those of `transfer`."""
     shards = plan.partition.shards
     if shards > 1 and (mesh is None or mesh.size != shards):
-        raise InputError(f"--shard {shards} needs a mesh of {shards} devices; give transfer one, as its text says")
-    inputs = Inputs(*color.before(plan.config.color, content, styles))
+        devices = mesh.size if mesh else 0
+        raise InputError(f"mesh must have {shards} devices for --shard {shards}, got {devices}; give transfer a mesh")
+    inputs = Inputs(*color.apply_color_mode(plan.config.color, content, styles))
     job = Job(
         plan,
         functools.partial(build_problem, plan, inputs, vgg, mesh=mesh),
-        functools.partial(first_image, plan.config, *inputs),
+        functools.partial(initial_image, plan.config, *inputs, initial=plan.initial),
     )
-    watch = _Watch(plan.schedule, callback, keep, resume)
+    first, state, steps, evaluations = resume_from or (0, None, 0, 0)
+    watch = _Watch(plan.schedule, callback, on_checkpoint, first, steps, evaluations)
 
-    def solve(index: int, problems: list[Problem], minimizer: Minimizer, starts: Iterator[Encoded]) -> list[Solution]:
-        (problem,), steps, resumed = problems, plan.schedule[index].steps, watch.enter(index)
-        how = {"callback": watch, "resume": resumed, "keep": watch.keep}
-        # Nothing here holds the first image during the run.
-        return [minimize(problem.fn, minimizer, None if resumed else next(starts), problem.args, steps, **how)]
+    def solve(
+        index: int, problems: list[Problem], minimizer: Minimizer, starts: Iterator[ImageParams]
+    ) -> list[Solution]:
+        (problem,), steps, watch.scale = problems, plan.schedule[index].steps, index
+        resumed = state if index == first else None
+        options = {"callback": watch, "resume_from": resumed, "on_state": watch.on_state}
+        # No name is bound to the initial image, so that its memory is freed during the run.
+        return [minimize(problem.fn, minimizer, None if resumed else next(starts), problem.args, steps, **options)]
 
-    first = resume.scale if resume else 0
-    (image,), passed = coarse_to_fine([job], solve, lambda: watch.stopped, first)
-    loss, terms = passed[-1][0].value, passed[-1][0].aux
-    return Result(finished(plan, content, image), loss, terms, watch.step, watch.evaluations, watch.stopped)
+    (image,), solutions = coarse_to_fine([job], solve, lambda: watch.interrupted, first)
+    loss, terms = solutions[-1][0].value, solutions[-1][0].aux
+    return Result(postprocess(plan, content, image), loss, terms, watch.step, watch.evaluations, watch.interrupted)
 
 
 def coarse_to_fine(
     jobs: Sequence[Job], solve: Solve, stopped: Callable[[], bool], first: int
-) -> tuple[list[Picture], list[list[Solution]]]:
-    """Run all scales: each starts from the images of the scale before, enlarged, with the memory of the optimizer empty.
+) -> tuple[list[HostImage], list[list[Solution]]]:
+    """Run all scales; each starts from the upsampled previous images with a fresh optimizer state.
 
-    Measurements of other ways are in docs/design.md.
+    Deviation: the paper has a single scale. docs/design.md has measurements of other schedules.
 
     Args:
-        jobs: runs of one schedule, but for the sizes of the styles.
-        solve: minimizes the problems of the scale with that index, each from its start.
+        jobs: runs with the same schedule, except for the sizes of the styles.
+        solve: minimizes the problems of the scale with an index, each from its initial parameters.
         stopped: whether to end after this scale.
-        first: index of the scale to begin with.
+        first: index of the first scale to run.
 
     Returns:
         The last image of each job, and by scale the solution of each job, without its parameters.
     """
     images: list[Any] = [None] * len(jobs)
-    passed = []
-    for index in range(first, len(jobs[0].plan.schedule)):
+    by_scale = []
+    plan = jobs[0].plan
+    for index in range(first, len(plan.schedule)):
         problems = [job.build(job.plan.schedule[index]) for job in jobs]
-        plan = jobs[0].plan
-        minimizer = problems[0].minimizer(minimizer_of(plan.config, plan.schedule[index].steps))
+        minimizer = problems[0].minimizer(make_minimizer(plan.config, plan.schedule[index].steps))
         solutions = solve(index, problems, minimizer, _starts(jobs, problems, index, images))
-        images = [problem.image(one.params) for problem, one in zip(problems, solutions, strict=True)]
-        passed.append([one._replace(params=None) for one in solutions])
+        images = [problem.image(solution.params) for problem, solution in zip(problems, solutions, strict=True)]
+        by_scale.append([solution._replace(params=None) for solution in solutions])
         if stopped():
             break
-    return images, passed
+    return images, by_scale
 
 
-def _starts(jobs: Sequence[Job], problems: list[Problem], index: int, images: list[Any]) -> Iterator[Encoded]:
-    """Yield the first parameters of each job, and let go of its image: a second copy of a large image is too much."""
+def _starts(jobs: Sequence[Job], problems: list[Problem], index: int, images: list[Any]) -> Iterator[ImageParams]:
+    """Yield the initial parameters of each job, and drop its image, so that no second copy is held."""
     for job, problem in zip(jobs, problems, strict=True):
         size, image = job.plan.schedule[index].size, images.pop(0)
         image = job.first(size) if image is None else resize(image, *size)
         yield problem.params(image)
 
 
-def picture_of(plan: Plan, content: Picture, checkpoint: Checkpoint) -> Picture:
-    """Return the image of a checkpoint, in the size of the result."""
-    encoded = minimizer_of(plan.config, 1).result(checkpoint.run.state)
-    seen, _ = color.before(plan.config.color, content, [])
-    kept = kept_at(seen, plan.masks, *jax.eval_shape(decode, encoded).shape[:2])
-    return finished(plan, content, np.asarray(shown(encoded, kept)))
+def render_checkpoint(plan: Plan, content: HostImage, checkpoint: Checkpoint) -> HostImage:
+    """Return the best image of a checkpoint, at the size of the result."""
+    params = make_minimizer(plan.config, 1).result(checkpoint.loop_state.state)
+    visible, _ = color.apply_color_mode(plan.config.color, content, [])
+    preserved = preserved_region(visible, plan.masks, *jax.eval_shape(to_image, params).shape[:2])
+    return postprocess(plan, content, np.asarray(compose_image(params, preserved)))
 
 
-def finished(plan: Plan, content: Picture, image: Picture) -> Picture:
-    """Return an image in the size of the result, with the colors that it gets at the end."""
+def postprocess(plan: Plan, content: HostImage, image: HostImage) -> HostImage:
+    """Resize an image to the result, and restore the colors of the content if the color mode does."""
     image = resize(image.clip(0, 1), *plan.schedule[-1].size).clip(0, 1)
-    if not color.is_after(plan.config.color):
+    if not color.restores_color(plan.config.color):
         return image
-    return color.after(plan.config.color, image, resize(content, *image.shape[:2])).clip(0, 1)
+    return color.restore_color(plan.config.color, image, resize(content, *image.shape[:2])).clip(0, 1)
 
 
 def _check_network(config: TransferConfig, vgg: VGG) -> None:
-    check_scale(config, vgg.normalized)
-    if config.losses != "caffe" and not vgg.normalized:
+    require_published_weights(config, vgg.normalized)
+    if config.loss_normalization != "caffe" and not vgg.normalized:
         raise InputError(
-            f"vgg must be a normalized network for --losses {config.losses}, got one as published; build it of "
-            "stylejax.normalized(parameters)"
+            f"vgg must be a normalized network for --loss-normalization {config.loss_normalization}, got one as published; "
+            "build it from stylejax.normalized(parameters)"
         )
 
 
+@dataclasses.dataclass(eq=False)
 class _Watch:
-    """Counts steps over the scales, from the beginning or from a checkpoint, and tells the callbacks."""
+    """Counter of steps and evaluations over the scales, which calls the callbacks."""
 
-    def __init__(
-        self,
-        schedule: Sequence[Scale],
-        callback: Callback | None,
-        keeper: Callable[[Checkpoint], None] | None,
-        resume: Checkpoint | None,
-    ):
-        self.schedule, self.costs = schedule, step_costs(schedule)
-        self.callback, self.keeper, self.resume = callback, keeper, resume
-        self.step, self.evaluations = (resume.steps, resume.evaluations) if resume else (0, 0)
-        self.scale, self.stopped = 0, False
+    schedule: Sequence[Scale]
+    callback: Callback | None
+    on_checkpoint: Callable[[Checkpoint], None] | None
+    scale: int
+    step: int
+    evaluations: int
+    interrupted: bool = False
 
-    def enter(self, scale: int) -> Run | None:
-        """Begin a scale; return where the optimizer stood in it, at the first one after a resumption."""
-        self.scale, resume, self.resume = scale, self.resume, None
-        return resume.run if resume else None
+    def __post_init__(self) -> None:
+        self.costs = step_costs(self.schedule)
 
     def __call__(self, info: Info) -> bool:
         self.step += 1
         self.evaluations += int(info.evaluations)
-        terms = jax.tree.map(float, info.aux)
-        taken = bool(info.accepted), bool(info.restarted)
-        place = self.step, len(self.costs), float(self.costs[: self.step].sum() / self.costs.sum())
-        now = Step(*place, self.schedule[self.scale].size, self.evaluations, float(info.value), terms, *taken)
-        self.stopped = bool(self.callback and self.callback(now)) or self.stopped
-        return self.stopped
+        done, size = float(self.costs[: self.step].sum() / self.costs.sum()), self.schedule[self.scale].size
+        trial = float(info.value), jax.tree.map(float, info.aux), bool(info.accepted), bool(info.restarted)
+        progress = Step(self.step, len(self.costs), done, size, self.evaluations, *trial)
+        self.interrupted = bool(self.callback and self.callback(progress)) or self.interrupted
+        return self.interrupted
 
-    def keep(self, run: Run) -> None:
-        """Between two dispatches."""
-        if self.keeper:
-            self.keeper(Checkpoint(self.scale, run, self.step, self.evaluations))
+    def on_state(self, state: LoopState) -> None:
+        if self.on_checkpoint:
+            self.on_checkpoint(Checkpoint(self.scale, state, self.step, self.evaluations))

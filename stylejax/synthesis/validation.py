@@ -1,4 +1,4 @@
-"""Whether a run can work, decided before its work: images, layers, sizes, regions, memory."""
+"""Validation of a run before its computation: images, layers, sizes, regions and memory."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,40 +10,43 @@ import numpy as np
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_init, parse_layers
 from stylejax.errors import InputError
-from stylejax.images.resize import Picture, resize_mask
-from stylejax.models.architecture import canonical_layer, smallest_side
-from stylejax.synthesis.planning import Partition, Workload, plan_partition
-from stylejax.synthesis.regions import Masks, check_covered, check_masks, parts, regions, style_of
+from stylejax.images.resize import HostImage, resize_mask
+from stylejax.models.architecture import canonical_layer_name, total_stride
+from stylejax.synthesis.planning import Partition, Workload, plan_execution
+from stylejax.synthesis.regions import Masks, check_masks, num_style_parts, region_masks, require_coverage, style_index
 from stylejax.synthesis.schedule import Scale, image_size, make_schedule, style_size
 
 
 class Plan(NamedTuple):
-    """A run that was found possible, with all that is decided once: `config` has the paper's names of layers and the decided
-    `tile` and `shard`; layers have their weights; masks are float32."""
+    """Validated run, with `tile`, `shard` and the names of layers resolved in its config.
+
+    `content_layers` and `style_layers` have weights, and `initial` has the shares of the initial image, empty for a file.
+    """
 
     config: TransferConfig
-    work: Workload
+    workload: Workload
     content_layers: dict[str, float]
     style_layers: dict[str, float]
+    initial: dict[str, float]
     masks: Masks
     schedule: tuple[Scale, ...]
     partition: Partition
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of all layers that are used."""
-        return self.work.layers
+        """Names of all layers used."""
+        return self.workload.layers
 
 
-def check_image(image: Any, role: str) -> Picture:
-    """Return an array (h, w, 3) of finite numbers as float32. Raises `InputError` for anything else."""
+def check_image(image: Any, role: str) -> HostImage:
+    """Return an image (h, w, 3) as float32; raise `InputError` unless it has finite floats near [0, 1]."""
     if isinstance(image, str | PathLike):
-        raise InputError(f"the {role} image is a name, {str(image)!r}; give what stylejax.read_image makes of it")
+        raise InputError(
+            f"the {role} image must be an array, got the path {str(image)!r}; load it with stylejax.read_image"
+        )
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[-1] != 3 or array.dtype.kind not in "fiu":
-        raise InputError(
-            f"the {role} image is an array {array.shape} of {array.dtype}; it should be (h, w, 3) of numbers"
-        )
+        raise InputError(f"the {role} image must be (h, w, 3) of numbers, got an array {array.shape} of {array.dtype}")
     if array.dtype.kind in "iu":
         raise InputError(f"the {role} image holds integers; divide it by 255 (or 65535) so that it is in [0, 1]")
     if not np.isfinite(array).all():
@@ -60,53 +63,51 @@ def make_plan(
     styles: Sequence[tuple[int, ...]],
     masks: Masks,
 ) -> Plan:
-    """Check a run and decide how it is evaluated.
+    """Validate a run, and resolve its schedule, tiles and shards.
 
     Args:
-        config: as the user gave it.
+        config: settings as the user gave them.
         network: vgg19 or vgg16.
         content: shape of the content image.
         styles: shapes of the style images.
-        masks: of the regions, of any sizes.
-
-    Returns:
-        The plan of the run.
+        masks: masks of the regions, of any size.
 
     Raises:
-        InputError: for an unknown layer, an image too small for the deepest layer, a mask that is empty there, or more memory
-            than is free.
+        InputError: a layer is unknown, an image or a region too small for the deepest layer, or a run too large for the memory.
     """
-    _check_styles(config, styles)
-    config = _canonical(config, network, bool(styles))
+    initial = parse_init(config.init)
+    _check_styles(config, initial, bool(styles))
+    config = _with_canonical_layers(config, network, bool(styles))
     content_layers, style_layers = parse_layers(config.content_layers), parse_layers(config.style_layers)
     layers = (*content_layers, *style_layers)
     masks = check_masks(masks, config, content, styles)
     _check_sizes(config, layers, content, styles)
-    schedule = make_schedule(config, layers, content, styles, parts(len(styles), masks))
+    schedule = make_schedule(config, layers, content, styles, num_style_parts(len(styles), masks))
     _check_regions(masks, schedule, styles, tuple(style_layers))
     work = Workload(config, layers, network, content)
-    partition = plan_partition(work)
-    decided = {
-        name: str(n) if n > none else "off" for name, n, none in zip(("tile", "shard"), partition, (0, 1), strict=True)
-    }
-    return Plan(dataclasses.replace(config, **decided), work, content_layers, style_layers, masks, schedule, partition)
+    partition = plan_execution(work)
+    tile, shard = str(partition.tile or "off"), str(partition.shards) if partition.shards > 1 else "off"
+    config = dataclasses.replace(config, tile=tile, shard=shard)
+    return Plan(config, work, content_layers, style_layers, initial, masks, schedule, partition)
 
 
-def _check_styles(config: TransferConfig, styles: Sequence[tuple[int, ...]]) -> None:
-    if config.style_weight and not styles:
+def _check_styles(config: TransferConfig, initial: dict[str, float], has_styles: bool) -> None:
+    if has_styles:
+        return
+    if config.style_weight:
         raise InputError("no style image was given; give one, or --style-weight 0")
-    if "style" in parse_init(config.init) and not styles:
+    if "style" in initial:
         raise InputError(
             f"--init is {config.init!r}, and no style image was given; begin with content, noise or a FILE"
         )
 
 
-def _canonical(config: TransferConfig, network: str, has_styles: bool) -> TransferConfig:
-    """Return the config with the paper's names of layers, and without style layers if there is no style."""
+def _with_canonical_layers(config: TransferConfig, network: str, has_styles: bool) -> TransferConfig:
+    """Return the config with canonical layer names, and without style layers if there is no style."""
 
     def canonical(entries: Sequence[str]) -> tuple[str, ...]:
         parts = (entry.partition(":") for entry in entries)
-        return tuple(canonical_layer(name, network) + colon + weight for name, colon, weight in parts)
+        return tuple(canonical_layer_name(name, network) + colon + weight for name, colon, weight in parts)
 
     content, style = canonical(config.content_layers), canonical(config.style_layers)
     return dataclasses.replace(config, content_layers=content, style_layers=style if has_styles else ())
@@ -115,37 +116,36 @@ def _canonical(config: TransferConfig, network: str, has_styles: bool) -> Transf
 def _check_sizes(
     config: TransferConfig, layers: Sequence[str], content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
 ) -> None:
-    """Raise `InputError` for an image with no position in the deepest layer."""
-    least = smallest_side(layers)
+    """Raise `InputError` for an image with no position in the deepest layer, resized or not."""
     sizes = [("content", content, image_size(config, layers, content, config.size))]
     sizes += [("style", shape, style_size(config, shape, config.size, i)) for i, shape in enumerate(styles)]
-    for role, shape, (h, w) in sizes:
-        if min(shape[:2]) < least:
-            _refuse_small(f"the {role} image is {shape[1]}×{shape[0]} pixels", layers, "give a larger picture")
-        if min(h, w) < least:
-            _refuse_small(f"at --size {config.size} the {role} image is {w}×{h} pixels", layers, "take a larger --size")
+    for role, shape, resized in sizes:
+        _require_min_size(f"the {role} image", shape, layers, "give a larger image")
+        _require_min_size(f"at --size {config.size} the {role} image", resized, layers, "use a larger --size")
+
+
+def _require_min_size(name: str, shape: tuple[int, ...], layers: Sequence[str], remedy: str) -> None:
+    height, width, *_ = shape
+    if min(height, width) < total_stride(layers):
+        raise InputError(
+            f"{name} is {width}×{height} pixels, and layer {max(layers)} needs at least {total_stride(layers)} pixels a side; "
+            f"{remedy} or shallower layers"
+        )
 
 
 def _check_regions(
     masks: Masks, schedule: Sequence[Scale], styles: Sequence[tuple[int, ...]], layers: tuple[str, ...]
 ) -> None:
-    """Raise `InputError` for a style without anything to take, a place in the image, or a scale."""
-    count, scales, last = parts(len(styles), masks), len(schedule), schedule[-1]
+    """Raise `InputError` for an empty region, or more styles than scales if each scale has its own style."""
+    count, scales, last = num_style_parts(len(styles), masks), len(schedule), schedule[-1]
     if len(last.styles) < count and count > scales:
         raise InputError(
-            f"--style-per-scale has {count} styles for {scales} scales; give more --scales, or fewer styles"
+            f"--style-schedule coarse-to-fine has {count} styles for {scales} scales; give more --scales, or fewer styles"
         )
-    for region, mask in regions(masks, count, *last.size).items():
-        number = int(region) if region else 0
-        what = f"content mask {number}" if number <= len(masks.content) else "what is left for the last style"
-        check_covered(what if number else "what is not kept", mask, layers)
+    for region, mask in region_masks(masks, count, *last.size).items():
+        number = int(region or 0)
+        name = f"content mask {number}" if number <= len(masks.content) else "the region left for the last style"
+        require_coverage(name if number else "the region outside the preserve mask", mask, layers)
     for part, mask in enumerate(masks.style):
-        size = last.style_sizes[style_of(part, len(styles))]
-        check_covered(f"style mask {part + 1}", resize_mask(mask, *size), layers)
-
-
-def _refuse_small(what: str, layers: Sequence[str], remedy: str) -> None:
-    deepest = max(layers)
-    raise InputError(
-        f"{what}, and layer {deepest} needs at least {smallest_side([deepest])} pixels a side; {remedy} or shallower layers"
-    )
+        size = last.style_sizes[style_index(part, len(styles))]
+        require_coverage(f"style mask {part + 1}", resize_mask(mask, *size), layers)

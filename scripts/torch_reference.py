@@ -1,4 +1,4 @@
-"""The objective and the optimizer as a user of PyTorch writes them, on the numbers of our targets and weights."""
+"""Evaluate and minimize the objective in PyTorch, with the targets and weights of stylejax."""
 
 import time
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from typing import Any
 import jax
 import numpy as np
 import torch
-from _work import most_resident
+from benchmark_utils import peak_resident_bytes
 
-from stylejax.models.architecture import Parameters, block
+from stylejax.models.architecture import VGGWeights, block_index
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def prepare() -> None:
-    """What a user who wants speed sets on a GPU."""
+def enable_fast_math() -> None:
+    """Enable the settings of PyTorch that are fastest on a GPU."""
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.matmul.allow_tf32 = True
 
 
-class Torch:
-    """The weighted sum of the losses of an image (1, 3, h, w)."""
+class TorchObjective:
+    """Weighted sum of the content and style losses of an image (1, 3, h, w)."""
 
-    def __init__(self, parameters: Parameters, targets: Any, weights: Any):
+    def __init__(self, parameters: VGGWeights, targets: Any, weights: Any):
         self.layers = {name: (tensor(c.kernel), tensor(c.bias)) for name, c in parameters.layers.items()}
         self.mean, self.std = (tensor(x).view(1, 3, 1, 1) for x in (parameters.mean, parameters.std))
         self.content = {name: tensor(p) for name, p in targets.content.items()}
@@ -32,11 +32,11 @@ class Torch:
         self.weights = jax.tree.map(float, weights)
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        x, before, total = (image - self.mean) / self.std, 1, image.new_zeros(())
+        x, block, total = (image - self.mean) / self.std, 1, image.new_zeros(())
         last = max([*self.content, *self.style])
         for name, (kernel, bias) in self.layers.items():
-            if block(name) != before:
-                x, before = torch.nn.functional.avg_pool2d(x, 2), block(name)
+            if block_index(name) != block:
+                x, block = torch.nn.functional.avg_pool2d(x, 2), block_index(name)
             x = torch.relu(torch.nn.functional.conv2d(x, kernel, bias, padding=1))
             if name in self.content:
                 total = total + self.weights.content[name] * ((x - self.content[name]) ** 2).mean() / 2
@@ -49,52 +49,47 @@ class Torch:
         return total
 
 
-def evaluation(network: Callable[[torch.Tensor], torch.Tensor], image: np.ndarray) -> Callable[[], None]:
-    """One value and gradient, waited for."""
+def evaluation(objective: Callable[[torch.Tensor], torch.Tensor], image: np.ndarray) -> Callable[[], None]:
+    """Return a function that computes the loss and its gradient once and waits for the device."""
     x = tensor(image).requires_grad_()
 
     def evaluate() -> None:
         x.grad = None
-        network(x).backward()
-        wait()
+        objective(x).backward()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
 
     return evaluate
 
 
-def descent(network: Torch, image: np.ndarray, evaluations: int) -> list[tuple[float, float]]:
-    """(seconds since the start, least loss so far) after each evaluation of torch.optim.LBFGS with a history of 100."""
-    x, seen = tensor(image).requires_grad_(), []
+def lbfgs_history(objective: TorchObjective, image: np.ndarray, evaluations: int) -> list[tuple[float, float]]:
+    """Return (seconds since the start, lowest loss so far) after each evaluation of torch.optim.LBFGS."""
+    x, history = tensor(image).requires_grad_(), []
     optimizer = torch.optim.LBFGS(
         [x], max_iter=evaluations, max_eval=evaluations, history_size=100, tolerance_grad=-1, tolerance_change=-1
     )
-    began = time.perf_counter()
+    start = time.perf_counter()
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = network(x)
+        loss = objective(x)
         loss.backward()
-        least = min(loss.item(), seen[-1][1] if seen else float("inf"))
-        seen.append((time.perf_counter() - began, least))
+        lowest = min(loss.item(), history[-1][1] if history else float("inf"))
+        history.append((time.perf_counter() - start, lowest))
         return loss
 
     optimizer.step(closure)  # type: ignore[arg-type]
-    return seen
+    return history
 
 
 def tensor(array: Any) -> torch.Tensor:
-    """A picture or a map (h, w, c) as (1, c, h, w), a kernel (3, 3, i, o) as (o, i, 3, 3), anything else as it is."""
+    """Convert (h, w, c) to (1, c, h, w), kernels (3, 3, i, o) to (o, i, 3, 3); keep other shapes."""
     array = np.asarray(array, np.float32)
     axes = {3: (2, 0, 1), 4: (3, 2, 0, 1)}.get(array.ndim)
-    made = torch.tensor(array.transpose(axes).copy() if axes else array, device=DEVICE)
-    return made[None] if array.ndim == 3 else made
+    result = torch.tensor(array.transpose(axes).copy() if axes else array, device=DEVICE)
+    return result[None] if array.ndim == 3 else result
 
 
 def peak_bytes() -> int:
-    """The most that this process has had: on a GPU of what torch took of its memory, else of the machine's."""
-    return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else most_resident()
-
-
-def wait() -> None:
-    """Until the device has done what it was given."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
+    """Return the peak memory of this process: PyTorch's on a GPU, else that of the machine."""
+    return torch.cuda.max_memory_allocated() if DEVICE == "cuda" else peak_resident_bytes()
