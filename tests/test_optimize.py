@@ -158,6 +158,14 @@ def test_a_run_away_is_called_back():
     assert solution.value <= float(infos[0].value)
 
 
+@pytest.mark.parametrize("rate", [0.5, 10.0, 1e4])
+def test_a_learning_rate_that_is_far_too_large_is_reduced_until_steps_improve(rate):
+    """The start is near the minimum, so that the first steps are rejected."""
+    start = jnp.full(4, 1.01)
+    solution = minimize(lambda x: (jnp.sum((x - 1) ** 2), ()), adam(rate), start, (), 40)
+    assert solution.value < 0.5 * float(jnp.sum((start - 1) ** 2))
+
+
 @pytest.mark.parametrize("name", MINIMIZERS)
 def test_a_run_that_is_resumed_ends_as_one_that_was_not(name):
     start, whole, runs = jnp.asarray([-1.2, 1.0]), [], []

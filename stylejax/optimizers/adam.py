@@ -37,8 +37,8 @@ class EmaState(NamedTuple):
 def adam(learning_rate: float = 0.05, ema_decay: float = 0.0) -> Minimizer:
     """Return Optax's Adam, with restarts from the best point.
 
-    It restarts when a value is not finite or exceeds the best one by more than 100 times its magnitude, and with half the
-    learning rate when `STALL_STEPS` steps have not improved the loss. With an `ema_decay` d, the result is the moving average
+    It restarts with a quarter of the learning rate when a value is not finite or exceeds the best one by more than 100 times
+    its magnitude, and with half of it when `STALL_STEPS` steps have not improved the loss. With an `ema_decay` d, the result is the moving average
 
         x̄_t = Σ_i d^(t-i) x_i / Σ_i d^(t-i)
 
@@ -80,7 +80,8 @@ def _adam(learning_rate: float) -> Minimizer:
         best = update_best(state.best, state.params, value, accepted)
         stalled = is_stalled(best)
         restarted = ~accepted | stalled
-        scale = jnp.where(stalled, state.step_scale / 2, state.step_scale)
+        # Fresh moments at the same point give the same step again: it must become shorter.
+        scale = jnp.where(restarted, state.step_scale / jnp.where(accepted, 2, 4), state.step_scale)
         updates, moments = transformation.update(gradient, state.moments, state.params)
         params = optax.tree.where(restarted, best.params, optax.tree.add_scale(state.params, scale, updates))
         moments = optax.tree.where(restarted, transformation.init(params), moments)
