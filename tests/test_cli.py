@@ -25,6 +25,7 @@ from PIL import Image as Pillow
 
 from stylejax.cli import run as cli_run
 from stylejax.cli.main import Demo, Transfer, main, parse
+from stylejax.cli.runtime import graceful_interrupt
 from stylejax.config import OPTION_GROUPS, TransferConfig
 from stylejax.images.io import read_image
 from stylejax.models.architecture import random_weights
@@ -683,7 +684,7 @@ def test_a_process_that_is_refused_exits_with_2(folder: Path):
     assert err == "stylejax: error: nothing.png does not exist; check the name of the file\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_process_saves_the_best_picture_and_exits_with_130(folder: Path, weights: Path, number: int):
     words = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", str(weights), "--size", "32", *FEW]
     done = process(*words, "--steps", "100000000", "--log", "run.jsonl", cwd=folder)
@@ -698,6 +699,17 @@ def test_an_interrupted_process_saves_the_best_picture_and_exits_with_130(folder
     assert "interrupted after" in err and "the best image so far was saved" in err and "Traceback" not in err
     assert read_image(folder / "out.png").shape == (27, 32, 3)
     assert log_lines(log)[-1]["event"] == "end" and log_lines(log)[-1]["interrupted"] is True
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    """By nohup: the terminal may be closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with graceful_interrupt() as interrupted:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupted()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 HEAVY = {"jax", "jaxlib", "flax", "h5py", "optax", "scipy", "numpy", "PIL", "rich", "requests", "torch"}

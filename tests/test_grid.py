@@ -150,6 +150,7 @@ def test_a_row_needs_a_content_and_a_style():
     [
         ("sed = 1", r"unknown setting 'sed' \(did you mean 'seed'\?\); see stylejax sweep --help"),
         ("seed = ", "grid.toml is not TOML"),
+        ("seed = " + "[" * 2000, r"grid.toml is not TOML \(maximum recursion depth exceeded"),
         ("row = 3", r"a row must be a table, with \[\[row\]\] above it"),
         ("seed = []", "seed must list one or more values, got none"),
         ("content = 3", "content must be the name of an image or of a folder, got 3"),

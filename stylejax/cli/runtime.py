@@ -25,9 +25,9 @@ HUGE_PAGES_FILE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a flag, with which a run ends after its step.
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a flag, with which a run ends after its step.
 
-    The second one raises `KeyboardInterrupt`.
+    The second one raises `KeyboardInterrupt`. A signal that is ignored, as by nohup, stays ignored.
     """
     received: list[int] = []
 
@@ -36,7 +36,9 @@ def graceful_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    previous = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, receive) for number in heard}
     try:
         yield lambda: bool(received)
     finally:

@@ -38,7 +38,8 @@ def adam(learning_rate: float = 0.05, ema_decay: float = 0.0) -> Minimizer:
     """Return Optax's Adam, with restarts from the best point.
 
     It restarts with a quarter of the learning rate when a value is not finite or exceeds the best one by more than 100 times
-    its magnitude, and with half of it when `STALL_STEPS` steps have not improved the loss. With an `ema_decay` d, the result is the moving average
+    its magnitude, and with half of it when `STALL_STEPS` steps have not improved the loss. With an `ema_decay` d, the result is
+    the moving average
 
         x̄_t = Σ_i d^(t-i) x_i / Σ_i d^(t-i)
 

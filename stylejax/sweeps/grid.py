@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from stylejax.config import TransferConfig, input_files
 from stylejax.config_validation import require_type
-from stylejax.errors import InputError, did_you_mean
+from stylejax.errors import InputError, brief, did_you_mean
 from stylejax.images.io import FORMATS, read_image
 from stylejax.models.architecture import VGGWeights
 from stylejax.models.pretrained import load_pretrained
@@ -126,8 +126,10 @@ def _tables(file: Path) -> list[dict[str, Any]]:
         common = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}; give a TOML file with settings") from None
-    except ValueError as error:
-        raise InputError(f"{file} is not TOML ({error}); write name = value or name = [value, …] in it") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{file} is not TOML ({brief(error)}); write name = value or name = [value, …] in it"
+        ) from None
     rows = common.pop("row", [{}])
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise InputError(f"{file}: a row must be a table, with [[row]] above it")
