@@ -124,6 +124,11 @@ def test_skip_bad_leaves_them_out(studio: Path, capsys: pytest.CaptureFixture[st
     assert [entry["picture"] for entry in entries("out")] == ["row0001.png", "row0003.png"]
 
 
+def test_presets_are_varied_like_any_other_setting():
+    command: Any = parse(["sweep", "--content", "c.png", "--style", "s.png", "--preset", "paper,fast", "-o", "out"])
+    assert command.preset == ("paper", "fast")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

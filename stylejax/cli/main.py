@@ -119,7 +119,9 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
         return parse_command(group.COMMANDS, words[1:], f"stylejax {words[0]}", str(group.__doc__))
     commands = {
         "demo": Demo(),
-        "transfer": with_required_args(Transfer, config=preset(find_preset(words))),
+        "transfer": with_required_args(
+            Transfer, config=preset(find_preset(words if list(words[:1]) == ["transfer"] else ()))
+        ),
         "reconstruct": reconstruct.Reconstruct(),
         "features": with_required_args(Features),
         "sweep": with_required_args(Sweep),
