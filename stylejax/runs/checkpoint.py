@@ -22,10 +22,9 @@ from stylejax.errors import InputError, brief
 from stylejax.files import atomic_write
 from stylejax.losses.objective import LossTerms
 from stylejax.optimizers.minimize import LoopState, Progress
-from stylejax.runs import schema
 from stylejax.runs.manifest import LossesByLayer
 from stylejax.runs.provenance import InputPaths, Provenance
-from stylejax.runs.schema import Count
+from stylejax.runs.schema import Count, convert, parse, plain
 from stylejax.synthesis.factories import make_minimizer
 from stylejax.synthesis.problem import state_shape
 from stylejax.synthesis.transfer import Checkpoint
@@ -77,9 +76,11 @@ def write_checkpoint(
     scale, (state, progress), steps, evaluations = checkpoint
     value, terms, evaluations_in_scale, steps_in_scale = progress
     counts = (scale, steps, evaluations, steps_in_scale, evaluations_in_scale)
-    header = CheckpointHeader("stylejax run 1", provenance, input_paths, round(seconds, 3), *counts, value, terms)
+    header = CheckpointHeader(
+        "stylejax run 1", provenance, input_paths, round(seconds, 3), *counts, value, plain(terms)
+    )
     arrays = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-    metadata = {"run": json.dumps(schema.plain(header)), "sha256": _arrays_hash(arrays)}
+    metadata = {"run": json.dumps(plain(header)), "sha256": _arrays_hash(arrays)}
 
     def save(temporary: Path) -> None:
         try:
@@ -128,7 +129,7 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _header(file: Any) -> CheckpointHeader:
-    return schema.convert(schema.parse(file.metadata()["run"]), CheckpointHeader)
+    return convert(parse(file.metadata()["run"]), CheckpointHeader)
 
 
 def _arrays_hash(arrays: Mapping[str, np.ndarray]) -> str:
