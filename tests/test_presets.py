@@ -11,6 +11,7 @@ import pytest
 from conftest import targets_at, weights_of
 
 from stylejax.cli.main import parse
+from stylejax.config_parsing import parse_init
 from stylejax.errors import InputError
 from stylejax.losses.objective import objective
 from stylejax.models.architecture import random_weights
@@ -119,7 +120,8 @@ def test_what_else_these_programs_do(name):
 
 
 def test_neural_style_starts_from_a_flat_image_with_noise_of_a_thousandth_of_a_level():
-    flat = initial_image(preset("neural-style"), np.zeros((8, 8, 3)), [], (64, 64))
+    config = preset("neural-style")
+    flat = initial_image(config, np.zeros((8, 8, 3)), [], (64, 64), parse_init(config.init))
     np.testing.assert_allclose(flat.mean(), 0.5, atol=1e-5)
     assert 2e-6 < flat.std() < 1e-5
 

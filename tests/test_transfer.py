@@ -109,7 +109,7 @@ def test_a_callback_ends_the_run_with_the_best_image(narrow_vgg, photo, artwork)
 
 def test_a_blend_is_the_weighted_sum_and_the_rest_is_shared(photo, artwork):
     def first(init):
-        return initial_image(TransferConfig(init=init), photo, [artwork], (40, 48))
+        return initial_image(TransferConfig(init=init), photo, [artwork], (40, 48), parse_init(init))
 
     content, style, grain = (first(name) for name in ("content", "style", "noise"))
     np.testing.assert_allclose(first("content+noise:0.3"), 0.7 * content + 0.3 * grain, atol=1e-6)

@@ -156,7 +156,10 @@ def _job_factory(vgg: VGG, mode: color.ColorMode) -> Callable[[Row], Job]:
                 style_at=functools.partial(style_targets, (content, row.styles, row.config.style_scale, scale.side)),
             )
 
-        return Job(row.plan, build, lambda size: initial_image(row.config, *inputs(row.content, row.styles), size))
+        def first(size: tuple[int, int]) -> HostImage:
+            return initial_image(row.config, *inputs(row.content, row.styles), size, row.plan.initial)
+
+        return Job(row.plan, build, first)
 
     return make_job
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from stylejax.config import TransferConfig
-from stylejax.config_parsing import parse_init
 from stylejax.images.io import read_image
 from stylejax.images.resize import HostImage, resize
 
@@ -18,19 +17,16 @@ def initial_image(
     content: HostImage,
     styles: list[HostImage],
     size: tuple[int, int],
-    initial: Mapping[str, float] | None = None,
+    initial: Mapping[str, float],
 ) -> HostImage:
-    """Return the initial image (h, w, 3) of a `size` (height, width).
-
-    `initial` is the parsed `init` of a plan; by default `init` of the config is parsed.
-    """
+    """Return the initial image (h, w, 3) of a `size` (height, width); `initial` is the parsed `init` of a plan."""
     images = {
         "content": lambda: resize(content, *size),
         "style": lambda: resize(styles[0], *size),
         "noise": lambda: noise(config.seed, *size),
         "gray": lambda: np.full((*size, 3), 0.5, np.float32),
     }
-    match list((parse_init(config.init) if initial is None else initial).items()):
+    match list(initial.items()):
         case []:
             return resize(read_image(config.init), *size)
         case [(name, _)]:
