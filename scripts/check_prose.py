@@ -1,4 +1,4 @@
-"""Check that no sentence in docstrings, comments, messages or documents begins or reads as CONTRIBUTING.md forbids."""
+"""Find sentences with a forbidden opening or phrase in code and documents; CONTRIBUTING.md has the rules."""
 
 import re
 import sys

@@ -38,7 +38,7 @@ class VideoRecorder:
     """Frames of one size, taken at regular intervals of a run of `steps` steps."""
 
     def __init__(self, steps: int):
-        self.interval, self.next_step = max(1, steps // MAX_FRAMES), 0
+        self.interval, self.next_step = -(-steps // MAX_FRAMES), 0
         self.frames: list[Pixels] = []
 
     def wants_frame(self, step: int) -> bool:
