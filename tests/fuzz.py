@@ -94,7 +94,9 @@ def write_proof(kind: str, path: Path, recipe: Provenance) -> None:
     terms = LossTerms({"conv4_2": 1.0}, {"conv1_1": 1.0}, 0.0)
     if kind == "run":
         image = to_params(np.zeros(SHAPE, np.float32), CONFIG.parameterization)
-        run = LoopState(jax.device_get(make_minimizer(CONFIG, CONFIG.steps).init(image)), Progress(1.0, terms, 2, 2))
+        state = jax.device_get(make_minimizer(CONFIG, CONFIG.steps).init(image))
+        state = state._replace(best=state.best._replace(value=np.float32(1)))
+        run = LoopState(state, Progress(1.0, terms, 2, 2))
         places = InputPaths("c.png", ("c.png",), {name: () for name in input_files(CONFIG)}, "auto")
         return write_checkpoint(path, recipe, places, 1.0, Checkpoint(0, run, 2, 2))
     result = Result(np.zeros(SHAPE, np.float32), 1.0, terms, 4, 4, False)

@@ -877,6 +877,8 @@ def test_numbers_that_are_not_finite_are_null(tmp_path: Path):
     log = RunLog(tmp_path / "a.jsonl")
     log.write("step", loss=float("nan"), style={"conv1_1": np.float32("inf")}, size=(1, 2), name="ä\udcff")
     log.close()
+    # A resumption continues it, even within the first millisecond.
+    RunLog(tmp_path / "a.jsonl", 0.0, resumed=True).close()
     (line,) = log_lines(tmp_path / "a.jsonl")
     assert line["loss"] is None and line["style"] == {"conv1_1": None}
     assert line["size"] == [1, 2] and line["name"] == "ä\udcff"

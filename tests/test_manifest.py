@@ -196,7 +196,8 @@ def test_any_config_comes_back(made: Manifest, values: dict[str, Any]):
         files=dict.fromkeys(made.provenance.files, ()),
         weights=replace(made.provenance.weights, file=None),
     )
-    assert decode(encode(replace(made, provenance=other)), "a.png").provenance.config == config
+    taken = replace(made.outcome, steps=config.steps, evaluations=config.steps)
+    assert decode(encode(Manifest(other, taken)), "a.png").provenance.config == config
 
 
 def test_every_field_of_the_config_has_a_check(made: Manifest):
@@ -317,6 +318,10 @@ def test_a_name_that_leads_elsewhere_is_refused(made: Manifest, way: str, name: 
         ),
         ("outcome.interrupted", 0, "outcome.interrupted: Expected `bool`, got `int`"),
         ("outcome.width", 0, "outcome.width: Expected `int` >= 1"),
+        ("outcome.seconds", -4.0, "outcome.seconds: Expected `float` >= 0"),
+        ("outcome.steps", 10**15, f"outcome.steps is {10**15}, which does not fit the 3 steps of its config"),
+        ("outcome.steps", 2, "outcome.steps is 2, which does not fit the 3 steps"),
+        ("outcome.evaluations", 2, "outcome.evaluations must be at least 3, got 2"),
         ("outcome.losses.style", {"a": "b"}, "outcome.losses.style[...]: Expected `float | null`, got `str`"),
     ],
 )
@@ -378,7 +383,7 @@ def test_whatever_is_missing_is_missed(made: Manifest):
 
 
 def test_a_field_that_an_older_version_did_not_know_has_its_default(made: Manifest):
-    tree = json.loads(encode(made))
+    tree = json.loads(encode(replace(made, outcome=replace(made.outcome, interrupted=True))))
     for field in dataclasses.fields(TransferConfig):
         # Which files there are must fit the rest.
         if field.name not in ("init", "weights"):
@@ -436,8 +441,8 @@ def test_the_file_beside_the_picture(tmp_path: Path, made: Manifest):
     assert os.listdir(tmp_path) == ["a.b.json"]
     assert decode((tmp_path / "a.b.json").read_text("utf-8"), "a") == made
     manifests.check_sidecar(out)
-    manifests.write_sidecar(out, replace(made, outcome=replace(made.outcome, steps=9)))
-    assert json.loads((tmp_path / "a.b.json").read_text("utf-8"))["outcome"]["steps"] == 9
+    manifests.write_sidecar(out, replace(made, outcome=replace(made.outcome, evaluations=9)))
+    assert json.loads((tmp_path / "a.b.json").read_text("utf-8"))["outcome"]["evaluations"] == 9
 
 
 @pytest.mark.parametrize("content", ["{}", "precious", '{"format": "stylejax-vgg 1"}', "[" * 9999, "\xff\xfe", ""])
@@ -455,7 +460,7 @@ def test_another_file_of_that_name_is_not_replaced(tmp_path: Path, content: str)
 def test_of_two_manifests_the_one_in_the_picture_is_read(tmp_path: Path, made: Manifest):
     from stylejax.images.metadata import metadata_save_kwargs
 
-    other = replace(made, outcome=replace(made.outcome, steps=99))
+    other = replace(made, outcome=replace(made.outcome, evaluations=99))
     image, path = Pillow.new("RGB", (9, 9)), tmp_path / "a.png"
     image.save(path)
     with pytest.raises(

@@ -292,6 +292,51 @@ def test_a_header_is_validated_field_by_field(refused, stopped: bytes, tmp_path:
         ({"provenance": sound["provenance"] | {"config": None}}, "provenance.config: Expected `object`, got `null`"),
         ({"do": "harm"}, "it has 'do', which this version of stylejax does not know"),
         ({"format": "stylejax run 9"}, "format: Invalid enum value 'stylejax run 9'"),
-        ({"scale": 99}, "index out of range"),
+        ({"scale": 99}, "its scale must be below 3, got 99"),
+        ({"seconds": -5.0}, "seconds: Expected `float` >= 0"),
+        ({"seconds": 1e300}, "seconds: Expected `float` <= 10000000000.0"),
     ):
         assert reason in refused(with_changes(path, stopped, change))
+
+
+STEPS, LOSS = "its numbers of steps do not fit its schedule", "its loss is not that of its arrays"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"steps": 10**15}, STEPS),
+        ({"steps": 10**15, "steps_in_scale": 10**15}, STEPS),
+        (dict.fromkeys(("steps", "evaluations", "steps_in_scale", "evaluations_in_scale"), 10**15), STEPS),
+        (dict.fromkeys(("steps", "evaluations", "steps_in_scale", "evaluations_in_scale"), 0), STEPS),
+        ({"evaluations": 7000}, STEPS),
+        ({"evaluations_in_scale": 7000}, STEPS),
+        ({"scale": 1}, "an array has another shape"),
+        ({"value": -1.0}, LOSS),
+        ({"value": None}, LOSS),
+        ({"terms": None}, LOSS),
+        ({"terms": {"content": {"conv9_9": 1.0}, "style": {}, "tv": 0.0}}, "loss terms have other layers"),
+        ({"terms": {"content": {"conv2_1": None}, "style": {}, "tv": 0.0}}, "loss terms have other layers"),
+    ],
+)
+def test_a_position_that_contradicts_itself_is_refused(
+    refused, stopped: bytes, tmp_path: Path, change: dict[str, Any], reason: str
+):
+    assert reason in refused(with_changes(tmp_path / "a.run", stopped, change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [("f", np.nan, "values that are not numbers"), ("i", -1, "a count in its arrays"), ("i", 10**9, "a count in its")],
+)
+def test_arrays_of_no_run_are_refused(refused, stopped: bytes, tmp_path: Path, kind: str, value: float, reason: str):
+    """Their hash is right: the file was written so."""
+    path = tmp_path / "a.run"
+    path.write_bytes(stopped)
+    with safe_open(path, framework="numpy") as file:
+        names = file.keys()
+        arrays = {n: file.get_tensor(n) for n in sorted(names, key=lambda n: int(n.removeprefix("state")))}
+        metadata = file.metadata()
+    arrays = {n: np.full_like(a, value) if a.dtype.kind == kind else a for n, a in arrays.items()}
+    metadata["sha256"] = run_files._arrays_hash(arrays)
+    assert reason in refused(save(arrays, metadata))

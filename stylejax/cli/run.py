@@ -60,7 +60,7 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     print_stderr(explanation)
     every, path = files.output.checkpoint_every, checkpoint_path(files.out)
     writer = CheckpointWriter(path, provenance, input_paths(files, config), every, print_stderr, elapsed)
-    with closing(RunLog(files.output.log, elapsed, warn=print_stderr)) as run_log:
+    with closing(RunLog(files.output.log, elapsed, print_stderr, resumed=bool(resume))) as run_log:
         start = plain(provenance)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
         run = functools.partial(run_plan, plan, inputs.content, inputs.styles, make_vgg(config, parameters))

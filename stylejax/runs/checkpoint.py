@@ -21,10 +21,11 @@ from safetensors.numpy import save_file
 from stylejax.errors import InputError, brief
 from stylejax.files import atomic_write
 from stylejax.losses.objective import LossTerms
+from stylejax.losses.targets import parse_style_key
 from stylejax.optimizers.minimize import LoopState, Progress
 from stylejax.runs.manifest import LossesByLayer
 from stylejax.runs.provenance import InputPaths, Provenance
-from stylejax.runs.schema import Count, convert, parse, plain
+from stylejax.runs.schema import Count, Seconds, convert, parse, plain
 from stylejax.synthesis.factories import make_minimizer
 from stylejax.synthesis.problem import state_shape
 from stylejax.synthesis.transfer import Checkpoint
@@ -48,7 +49,7 @@ class CheckpointHeader:
     format: Literal["stylejax run 1"]
     provenance: Provenance
     input_paths: InputPaths
-    seconds: float
+    seconds: Seconds
     scale: Count
     steps: Count
     evaluations: Count
@@ -101,6 +102,8 @@ def read_checkpoint(path: Path, plan: Plan) -> Checkpoint:
     """Return the checkpoint of a run; raise `InputError` if it is damaged or has another plan."""
     with _open(path) as file:
         header = _header(file)
+        if header.scale >= len(plan.schedule):
+            raise ValueError(f"its scale must be below {len(plan.schedule)}, got {header.scale}")
         scale = plan.schedule[header.scale]
         shapes, tree = jax.tree.flatten(state_shape(plan, scale, make_minimizer(plan.config, scale.steps)))
         arrays = {f"state{i}": file.get_tensor(f"state{i}") for i in range(len(shapes))}
@@ -109,11 +112,41 @@ def read_checkpoint(path: Path, plan: Plan) -> Checkpoint:
                 raise ValueError("an array has another shape")
         if _arrays_hash(arrays) != file.metadata()["sha256"]:
             raise ValueError("the SHA-256 of its arrays differs")
+        state = jax.tree.unflatten(tree, list(arrays.values()))
+        _check_consistency(header, plan, state)
     value = float("inf") if header.value is None else header.value
     terms = LossTerms(**cast(dict[str, Any], header.terms)) if header.terms else None
     progress = Progress(value, terms, header.evaluations_in_scale, header.steps_in_scale)
-    state = jax.tree.unflatten(tree, list(arrays.values()))
     return Checkpoint(header.scale, LoopState(state, progress), header.steps, header.evaluations)
+
+
+def _check_consistency(header: CheckpointHeader, plan: Plan, state: Any) -> None:
+    """Raise `ValueError` for steps, losses or arrays that no run with this plan can have."""
+    steps, leaves = header.steps_in_scale, jax.tree.leaves(state)
+    before = sum(scale.steps for scale in plan.schedule[: header.scale])
+    # A step is one evaluation.
+    counts = (header.steps, header.evaluations, header.evaluations_in_scale)
+    if not 1 <= steps <= plan.schedule[header.scale].steps or counts != (before + steps, before + steps, steps):
+        raise ValueError("its numbers of steps do not fit its schedule")
+    if any(leaf.min() < 0 or leaf.max() > steps for leaf in leaves if leaf.dtype.kind == "i"):
+        raise ValueError("a count in its arrays does not fit its steps")
+    if any(np.isnan(leaf).any() for leaf in leaves if leaf.dtype.kind == "f"):
+        raise ValueError("its arrays have values that are not numbers")
+    if plain(state.best.value) != header.value or (header.terms is None) != (header.value is None):
+        raise ValueError("its loss is not that of its arrays")
+    if header.terms and not _fits(header.terms, plan):
+        raise ValueError("its loss terms have other layers than the run")
+
+
+def _fits(terms: LossesByLayer, plan: Plan) -> bool:
+    """Return whether the terms are finite and have layers of the plan."""
+    style = {parse_style_key(key)[0] for key in terms["style"]}
+    values = (*terms["content"].values(), *terms["style"].values(), terms["tv"])
+    return (
+        terms["content"].keys() == plan.content_layers.keys()
+        and style <= plan.style_layers.keys()
+        and None not in values
+    )
 
 
 @contextlib.contextmanager

@@ -15,17 +15,24 @@ from stylejax.synthesis.transfer import Result, Step
 class RunLog:
     """Writer of `start`, `step` and `end` events to a JSONL file, each flushed; inactive without a path.
 
-    `seconds` above 0 is the time before a resumption and continues the log. If a write fails after the first event, `warn` is
-    called and the log ends, but not the run.
+    A resumed run appends to the log; `seconds` is the time before. If a write fails after the first event, `warn` is called and
+    the log ends, but not the run.
     """
 
-    def __init__(self, path: Path | None, seconds: float = 0.0, warn: Callable[[str], None] | None = None):
+    def __init__(
+        self,
+        path: Path | None,
+        seconds: float = 0.0,
+        warn: Callable[[str], None] | None = None,
+        *,
+        resumed: bool = False,
+    ):
         self.start_time = time.perf_counter() - seconds
         self.warn, self.events = warn, 0
         self.file: IO[str] | None = None
         try:
             # File names that are not Unicode contain lone surrogates; backslashreplace escapes them as JSON does.
-            mode = "a" if seconds else "w"
+            mode = "a" if resumed else "w"
             self.file = path.open(mode, encoding="utf-8", errors="backslashreplace") if path else None
         except OSError as error:
             raise _write_error(path, error) from None

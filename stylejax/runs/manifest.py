@@ -18,7 +18,7 @@ from stylejax.images.io import Pixels, quantize
 from stylejax.images.metadata import MAX_CHARS, read_metadata
 from stylejax.runs import schema
 from stylejax.runs.provenance import Provenance
-from stylejax.runs.schema import ByLayer, Count, Sha256
+from stylejax.runs.schema import ByLayer, Count, Seconds, Sha256
 from stylejax.synthesis.transfer import Result
 
 FORMAT = "stylejax-manifest 1"
@@ -41,7 +41,7 @@ class Outcome:
     steps: Count
     evaluations: Count
     interrupted: bool
-    seconds: float | None
+    seconds: Seconds | None
     width: Annotated[int, Meta(ge=1, le=10**9)]
     height: Annotated[int, Meta(ge=1, le=10**9)]
     sha256: Sha256
@@ -86,9 +86,19 @@ def decode(text: str, name: str) -> Manifest:
         value = schema.parse(text)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise InputError(f"format must be {FORMAT!r}")
-        return schema.convert({key: v for key, v in value.items() if key != "format"}, Manifest)
+        manifest = schema.convert({key: v for key, v in value.items() if key != "format"}, Manifest)
+        _check_steps(manifest.outcome, manifest.provenance.config.steps)
+        return manifest
     except InputError as error:
         raise InputError(f"the manifest of {name} cannot be used: {error}") from None
+
+
+def _check_steps(outcome: Outcome, steps: int) -> None:
+    """Raise `InputError` for an outcome that no run of `steps` steps can have."""
+    if not (1 if outcome.interrupted else steps) <= outcome.steps <= steps:
+        raise InputError(f"outcome.steps is {outcome.steps}, which does not fit the {steps} steps of its config")
+    if outcome.evaluations < outcome.steps:
+        raise InputError(f"outcome.evaluations must be at least {outcome.steps}, got {outcome.evaluations}")
 
 
 def read(picture: Path) -> Manifest:

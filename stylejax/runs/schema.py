@@ -14,6 +14,7 @@ from stylejax.errors import InputError, brief
 Record = TypeVar("Record")
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Seconds = Annotated[float, Meta(ge=0, le=1e10)]
 Line = Annotated[str, Meta(max_length=10_000, pattern=r"\A[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*\Z")]
 """Text without control characters, which a terminal would execute."""
 FileName = Annotated[str, Meta(max_length=255, pattern=r"\A(?!\.{1,2}\Z)(?![A-Za-z]:)[^/\\\x00]+\Z")]

@@ -112,7 +112,7 @@ def _line(folder: Path, row: Row, provenance: Provenance, manifest: Manifest | N
     result = schema.plain(manifest.outcome) if manifest else {"error": NON_FINITE}
     result = {name: value for name, value in result.items() if name not in ("interrupted", "seconds")}
     image = row_picture(folder, row).name if manifest else None
-    seconds = round(seconds, 3) if isinstance(seconds, (int, float)) else None
+    seconds = round(seconds, 3) if isinstance(seconds, (int, float)) and 0 <= seconds <= 1e10 else None
     entry = {"row": row.number, "picture": image, **settings, **result, "seconds": seconds}
     return json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
 
