@@ -14,7 +14,7 @@ from tyro.conf import arg
 
 import stylejax
 from stylejax.cli.parsing import print_stderr, tyro_errors
-from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, enable_compilation_cache
+from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, start_jax
 from stylejax.files import check_writable, make_folder, write_atomically
 from stylejax.images.io import check_writable_image
 from stylejax.images.resize import HostImage, fit_longest_side, resize
@@ -149,7 +149,7 @@ def prepare(
         style_weight: Style weight of the script, to be checked.
     """
     config = stylejax.TransferConfig(style_weight=style_weight, pooling=options.pooling, **options.common_options)
-    enable_compilation_cache()
+    start_jax()
     parameters, explanation = stylejax.load_pretrained(options.weights, options.seed)
     shapes = content.image.shape, [style.image.shape for style in styles]
     make_plan(config, parameters.network, *shapes, stylejax.Masks())

@@ -520,7 +520,7 @@ def test_programs_are_kept_in_the_user_s_cache(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
-        cli_run.enable_compilation_cache()
+        cli_run.start_jax()
         assert getattr(jax.config, names[0]) == str(tmp_path / "stylejax" / "programs")
     finally:
         for name, value in before.items():

@@ -1,15 +1,20 @@
 """The environment of a run, which decides the last digits: recorded without paths, set before JAX starts."""
 
+import functools
 import os
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from stylejax.cli import runtime
 from stylejax.cli.main import entry
 from stylejax.errors import InputError
+from stylejax.optimizers.adam import adam
+from stylejax.optimizers.base import Minimizer, step
+from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.runs import environment as machine
 
 
@@ -161,3 +166,89 @@ def test_help_starts_no_second_process(monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         entry()
     assert end.value.code == 0 and "transfer" in capsys.readouterr().out
+
+
+VERBS = """
+from stylejax.cli.main import main
+made = "o.png --weights narrow.h5 --size 32 --steps 1 --scales 1"
+for words in (
+    f"transfer c.png c.png -o {made}",
+    f"reconstruct style c.png -o {made}",
+    "features c.png -o f.png --weights narrow.h5",
+    "sweep -o s --content c.png --style c.png --seed 0,1 --weights narrow.h5 --size 32",
+    "weights show narrow.h5",
+    "weights normalize narrow.h5 --images . -o n.h5",
+):
+    print(main(words.split()))
+"""
+
+
+def test_every_verb_is_refused_in_one_line_without_a_device(desk):
+    done = python(VERBS, JAX_PLATFORMS="nonsense")
+    assert done.stdout == "2\n" * 6, done.stderr
+    assert set(done.stderr.splitlines()) == {
+        "stylejax: error: jax cannot start with JAX_PLATFORMS=nonsense: Unable to initialize backend 'nonsense': Backend "
+        "'nonsense' is not in the list of known backends: ['cpu', 'tpu'].; correct or unset it"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("JAX_PLATFORMS", "cuda", "jax cannot start with JAX_PLATFORMS=cuda: "),
+        ("XLA_FLAGS", "--xla_nonsense=1", "XLA_FLAGS must be flags of this jaxlib, got: Unknown flag"),
+        ("XLA_FLAGS", "--xla_force_host_platform_device_count=a", "got: Couldn't interpret value a for flag xla_force"),
+        ("JAX_ENABLE_X64", "banana", "jax does not accept the environment: invalid truth value 'banana'"),
+        ("JAX_NUMPY_DTYPE_PROMOTION", "x", 'Invalid value "x" for JAX flag jax_numpy_dtype_promotion; correct'),
+    ],
+)
+def test_an_environment_that_jax_refuses_is_refused_in_one_line(desk, name: str, value: str, reason: str):
+    done = python("from stylejax.cli.main import main; print(main(['weights', 'show', 'narrow.h5']))", **{name: value})
+    assert (done.stdout, done.stderr.count("\n")) == ("2\n", 1) and reason in done.stderr
+
+
+STRICT = {name: "1" for name in ("JAX_ENABLE_X64", "JAX_DEBUG_NANS", "JAX_DEBUG_INFS", "JAX_CHECK_TRACER_LEAKS")}
+STRICT |= {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_TRANSFER_GUARD": "disallow"}
+
+HOMELESS = """
+import os, pwd
+def unknown(uid): raise KeyError(uid)
+pwd.getpwuid = unknown
+for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"): os.environ.pop(name, None)
+"""
+
+TRANSFER = "transfer c.png c.png -o o.png --size 32 --steps 1 --scales 1 --weights narrow.h5"
+TRANSFER += " --content-layers conv1_1 --style-layers conv1_1"
+FEATURES = "features c.png -o f.png --weights narrow.h5 --layers conv1_1"
+
+
+@pytest.mark.parametrize(
+    ("before", "environment", "words"),
+    [
+        (HOMELESS, STRICT, TRANSFER),
+        (HOMELESS, {}, "weights list"),
+        ("", {"XDG_CACHE_HOME": "/tmp/\udcff", "JAX_COMPILATION_CACHE_DIR": ""}, FEATURES),
+        ("", {"JAX_COMPILATION_CACHE_DIR": "/tmp/\udcff"}, FEATURES),
+    ],
+    ids=["strict without a home", "without a home", "cache folder", "program folder"],
+)
+def test_other_environments_change_nothing(desk, before: str, environment: dict[str, str], words: str):
+    run = words.split()
+    fast = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    done = python(f"{before}\nfrom stylejax.cli.main import main\nprint(main({run}))", **environment, **fast)
+    assert done.stdout.endswith("\n0\n") and "note" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["jax_enable_x64", "jax_numpy_dtype_promotion"])
+@pytest.mark.parametrize("minimizer", [lbfgs(3), adam(0.1, 0.9)], ids=["lbfgs", "adam"])
+def test_minimizers_keep_the_type_of_their_parameters(name: str, minimizer: Minimizer):
+    """Also in a Python program with float64 by default, or without implicit promotion."""
+    before = getattr(jax.config, name)
+    try:
+        jax.config.update(name, True if name.endswith("64") else "strict")
+        state = jax.eval_shape(minimizer.init, jnp.ones(4, jnp.float32))
+        again, _ = jax.eval_shape(functools.partial(step, minimizer, lambda x: (jnp.vdot(x, x), None)), state)
+    finally:
+        jax.config.update(name, before)
+    types = [(x.dtype, y.dtype) for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(again), strict=True)]
+    assert all(x == y != jnp.float64 for x, y in types)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from stylejax.cli.parsing import Output, Pooling, Weights, print_stderr
-from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, enable_compilation_cache, graceful_interrupt
+from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, graceful_interrupt, start_jax
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Features:
 
     def __call__(self) -> int:
         image = self._read_image()
-        enable_compilation_cache()
+        start_jax()
         from stylejax.models.normalize import normalized
         from stylejax.models.pretrained import load_pretrained
         from stylejax.models.vgg import build_vgg, require_min_size

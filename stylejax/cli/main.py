@@ -20,7 +20,7 @@ from stylejax.cli.features import Features
 from stylejax.cli.files import OutputOptions, RunFiles
 from stylejax.cli.parsing import Output, find_preset, parse_command, print_stderr, with_required_args
 from stylejax.cli.run import run_transfer, to_argv
-from stylejax.cli.runtime import EXIT_INTERRUPTED, enable_huge_pages
+from stylejax.cli.runtime import EXIT_INTERRUPTED, configure_jax, enable_huge_pages
 from stylejax.cli.sweep import Sweep
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda
     try:
         command = parse(words)
         prepare()
+        configure_jax()
         return command()
     except (InputError, FloatingPointError) as error:
         return _refuse(str(error))

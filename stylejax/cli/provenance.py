@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from stylejax.cli.files import OutputOptions, RunFiles, config_paths
 from stylejax.cli.parsing import print_stderr, with_required_args
 from stylejax.cli.run import run_transfer
-from stylejax.cli.runtime import EXIT_OK, device_mesh, enable_compilation_cache, enable_determinism, is_deterministic
+from stylejax.cli.runtime import EXIT_OK, device_mesh, enable_determinism, is_deterministic, start_jax
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Verify:
             print(f"{self.image}: changed since it was made; its pixels do not match its manifest")
             return EXIT_DIFFERENT
         _restore_determinism(manifest.provenance)
-        enable_compilation_cache()
+        start_jax()
         inputs = find_inputs(manifest.provenance, self.image, self.input.paths())
         content_alpha = read_image_with_alpha(inputs.content)[1]
         image, alpha = flatten_alpha(_repeat(manifest, inputs), content_alpha, self.image)

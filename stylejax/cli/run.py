@@ -16,9 +16,9 @@ from stylejax.cli.runtime import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     device_mesh,
-    enable_compilation_cache,
     enable_determinism,
     graceful_interrupt,
+    start_jax,
 )
 from stylejax.config import TransferConfig
 from stylejax.config_validation import flag_name
@@ -36,7 +36,7 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     inputs = read_inputs(files, config)
     if files.output.deterministic:
         enable_determinism()
-    enable_compilation_cache()
+    start_jax()
     from stylejax.cli.display import Preview
     from stylejax.models.pretrained import load_pretrained
     from stylejax.runs.checkpoint import CheckpointWriter, checkpoint_path, read_checkpoint, read_header

@@ -2,19 +2,30 @@
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylejax.errors import InputError
+from stylejax.errors import InputError, brief
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
 EXIT_OK, EXIT_INTERRUPTED = 0, 130
+
+JAX_SETTINGS = {
+    "jax_numpy_dtype_promotion": "standard",
+    "jax_enable_x64": False,
+    "jax_transfer_guard": "allow",
+    "jax_debug_nans": False,
+    "jax_debug_infs": False,
+}
+"""Settings without which a run fails or has other results."""
 
 DETERMINISTIC_FLAGS = "--xla_gpu_deterministic_ops=true"
 """Forbids sums in random order and the selection of kernels by timing on a GPU."""
@@ -46,15 +57,67 @@ def graceful_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def enable_compilation_cache() -> None:
-    """Cache compiled programs on disk, so that the second run of a size starts at once."""
+def configure_jax() -> None:
+    """Import jax, and replace the `JAX_SETTINGS` of the environment; raise `InputError` for variables that jax refuses."""
+    _check_xla_flags()
+    try:
+        import jax
+    except ValueError as error:
+        raise InputError(
+            f"jax does not accept the environment: {brief(error)}; correct or unset the variable"
+        ) from None
+    for name, value in JAX_SETTINGS.items():
+        jax.config.update(name, value)
+
+
+def _check_xla_flags() -> None:
+    """Raise `InputError` for unknown XLA_FLAGS, with which XLA would end this process."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    if not os.environ.get("XLA_FLAGS") or bridge and bridge.backends_are_initialized():
+        return
+    trial = [sys.executable, "-c", "from jaxlib import xla_client; xla_client.CompileOptions()"]
+    output = subprocess.run(trial, capture_output=True, check=False).stderr.decode(errors="replace")
+    if reason := re.search(r"^[EF]\d.*?\] (.*)", output, re.MULTILINE):
+        raise InputError(
+            f"XLA_FLAGS must be flags of this jaxlib, got: {brief(ValueError(reason[1]))}; correct or unset it"
+        )
+
+
+def start_jax() -> None:
+    """Start the devices, with a cache of compiled programs on disk, so that the second run of a size starts at once.
+
+    Raises `InputError` if jax finds no device of JAX_PLATFORMS.
+    """
     import jax
 
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        platforms, reason = (
+            os.environ.get("JAX_PLATFORMS", ""),
+            brief(error).split(" (set ")[0] if str(error) else "no such device",
+        )
+        raise InputError(f"jax cannot start with JAX_PLATFORMS={platforms}: {reason}; correct or unset it") from None
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if not (named and _is_text(named)):
+        jax.config.update("jax_compilation_cache_dir", _programs_folder())
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _programs_folder() -> str | None:
+    """Create and return the folder of compiled programs; None without a home, or if jax cannot use it."""
     from stylejax.models.download import cache_folder
 
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with contextlib.suppress(OSError):
+        if (cache := cache_folder()) and _is_text(folder := str(cache / "programs")):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            return folder
+    return None
+
+
+def _is_text(path: str) -> bool:
+    """Return whether a path is Unicode, as jax requires; in other paths Python has surrogates."""
+    return path.encode(errors="replace").decode() == path
 
 
 def device_mesh(axis: str, count: int) -> "Mesh | None":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli.parsing import print_stderr
-from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, device_mesh, enable_compilation_cache, graceful_interrupt
+from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, device_mesh, graceful_interrupt, start_jax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.sweeps.distributed import DistributedOptions, barrier, distributed_context
@@ -66,7 +66,7 @@ class Sweep:
         from stylejax.sweeps.results import check_folder
 
         with distributed_context(self.distributed) as (process, processes):
-            enable_compilation_cache()
+            start_jax()
             sweep = self._load(options)
             # No process may write into the folder before all of them have checked it.
             with barrier(processes):

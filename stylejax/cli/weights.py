@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from stylejax.cli.parsing import with_required_args
-from stylejax.cli.runtime import EXIT_OK
+from stylejax.cli.runtime import EXIT_OK, start_jax
 from stylejax.errors import InputError
 
 Output = Annotated[Path, arg(aliases=["-o"], help="HDF5 file to write.")]
@@ -109,6 +109,7 @@ class Normalize:
         from stylejax.models.weights_file import save_weights
 
         check_writable(self.out)
+        start_jax()
         paths = sorted(path for path in self.images.glob("[!.]*") if path.is_file())
         if not paths:
             raise InputError(f"--images must be a folder of images, got {self.images}")
@@ -132,6 +133,7 @@ class Show:
         from stylejax.models.pretrained import load_pretrained
         from stylejax.models.weights_file import weights_hash
 
+        start_jax()
         parameters, explanation = load_pretrained(self.file)
         print(explanation)
         for name, (kernel, _) in parameters.layers.items():

@@ -110,7 +110,7 @@ def weighted_loss(statistics: Statistics, targets: Targets, weights: LossTerms) 
     terms = LossTerms(
         content={layer: 0.5 * error.mean for layer, error in statistics.content.items()},
         style={key: _style_term(summed.mean, targets.style[key]) for key, summed in statistics.style.items()},
-        tv=sum((variation.mean for variation in statistics.tv), jnp.zeros(())),
+        tv=sum((variation.mean for variation in statistics.tv), jnp.zeros((), jnp.float32)),
     )
     return jnp.asarray(optax.tree.vdot(weights, terms)), terms
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import platformdirs
 
-from stylejax.errors import InputError, did_you_mean
+from stylejax.errors import InputError, brief, did_you_mean
 from stylejax.models.convert import REGISTRY, PublishedFile, convert_weights
 from stylejax.models.weights_file import save_weights
 
@@ -22,15 +22,20 @@ DEFAULT_FILES = {network: next(k for k in REGISTRY if k.network == network) for 
 def weights_folder() -> Path:
     """Return `$STYLEJAX_WEIGHTS_DIR`, else `./weights` if it exists, else a folder of the user's cache."""
     if named := os.environ.get("STYLEJAX_WEIGHTS_DIR"):
-        return Path(named).expanduser()
-    if (local := Path("weights")).is_dir():
-        return local
-    return cache_folder() / "weights"
+        try:
+            return Path(named).expanduser()
+        except RuntimeError as error:
+            raise InputError(f"STYLEJAX_WEIGHTS_DIR must be a folder, got {named!r}: {brief(error)}") from None
+    local, cache = Path("weights"), cache_folder()
+    return local if local.is_dir() or cache is None else cache / "weights"
 
 
-def cache_folder() -> Path:
-    """Return the user's cache folder, `~/.cache/stylejax` by default on Linux."""
-    return platformdirs.user_cache_path("stylejax", appauthor=False)
+def cache_folder() -> Path | None:
+    """Return the user's cache folder, `~/.cache/stylejax` by default on Linux; None for a user without a home."""
+    try:
+        return platformdirs.user_cache_path("stylejax", appauthor=False)
+    except RuntimeError:
+        return None
 
 
 def download_weights(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from stylejax.optimizers.base import Best, Info, Minimizer, is_finite, is_stalled, no_best, update_best
+from stylejax.optimizers.base import Best, Info, Minimizer, is_finite, is_stalled, no_best, scalar_like, update_best
 from stylejax.types import Params, Scalar
 
 
@@ -51,7 +51,7 @@ def adam(learning_rate: float = 0.05, ema_decay: float = 0.0) -> Minimizer:
 
 def _with_ema(minimizer: Minimizer, decay: float) -> Minimizer:
     def init(params: Params) -> EmaState:
-        return EmaState(minimizer.init(params), optax.tree.zeros_like(params), jnp.asarray(0.0))
+        return EmaState(minimizer.init(params), optax.tree.zeros_like(params), scalar_like(params, 0.0))
 
     def ask(state: EmaState) -> Params:
         return minimizer.ask(state.adam)
@@ -73,7 +73,7 @@ def _adam(learning_rate: float) -> Minimizer:
     transformation = optax.adam(learning_rate)
 
     def init(params: Params) -> AdamState:
-        return AdamState(params, transformation.init(params), jnp.asarray(1.0), no_best(params))
+        return AdamState(params, transformation.init(params), scalar_like(params, 1.0), no_best(params))
 
     def tell(state: AdamState, value: Scalar, aux: Any, gradient: Params) -> tuple[AdamState, Info]:
         diverged = value - state.best.value > 100 * jnp.abs(state.best.value)
@@ -83,7 +83,9 @@ def _adam(learning_rate: float) -> Minimizer:
         restarted = ~accepted | stalled
         # Fresh moments at the same point give the same step again: it must become shorter.
         scale = jnp.where(restarted, state.step_scale / jnp.where(accepted, 2, 4), state.step_scale)
-        updates, moments = transformation.update(gradient, state.moments, state.params)
+        # Optax mixes types, which a user's jax_numpy_dtype_promotion may forbid.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, moments = transformation.update(gradient, state.moments, state.params)
         params = optax.tree.where(restarted, best.params, optax.tree.add_scale(state.params, scale, updates))
         moments = optax.tree.where(restarted, transformation.init(params), moments)
         return AdamState(params, moments, scale, best), Info(value, aux, accepted, restarted, jnp.asarray(1))

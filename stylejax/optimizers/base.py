@@ -75,7 +75,7 @@ def step(minimizer: Minimizer, fn: Function, state: Any, *args: Any) -> tuple[An
 
 def no_best(params: Params) -> Best:
     """Return the `Best` of a run without evaluations."""
-    return Best(params, jnp.asarray(jnp.inf), jnp.asarray(0))
+    return Best(params, scalar_like(params, jnp.inf), jnp.asarray(0))
 
 
 def update_best(best: Best, params: Params, value: Scalar, accepted: Bool[Array, ""]) -> Best:
@@ -91,6 +91,11 @@ def is_stalled(best: Best) -> Bool[Array, ""]:
 
 def is_finite(value: Scalar, gradient: Params) -> Bool[Array, ""]:
     return jnp.isfinite(value) & jnp.isfinite(dot(gradient, gradient))
+
+
+def scalar_like(params: Params, value: float) -> Scalar:
+    """Return a number in the type of the parameters, also where the default type is float64."""
+    return jnp.asarray(value, jnp.result_type(*jax.tree.leaves(params)))
 
 
 def dot(a: Params, b: Params) -> Scalar:

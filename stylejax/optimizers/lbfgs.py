@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from stylejax.optimizers.base import Best, Info, Minimizer, dot, is_finite, is_stalled, no_best, update_best
+from stylejax.optimizers.base import (
+    Best,
+    Info,
+    Minimizer,
+    dot,
+    is_finite,
+    is_stalled,
+    no_best,
+    scalar_like,
+    update_best,
+)
 from stylejax.optimizers.lbfgs_direction import LbfgsMemory, reset_memory, scale_by_lbfgs
 from stylejax.types import Params, Scalar
 
@@ -55,8 +65,8 @@ def lbfgs(history: int = HISTORY) -> Minimizer:
 
     def init(params: Params) -> LbfgsState:
         memory = cast(LbfgsMemory, transformation.init(params))
-        zeros, zero = optax.tree.zeros_like(params), jnp.asarray(0.0)
-        recent_values = jnp.full(NONMONOTONE_WINDOW, jnp.inf)
+        zeros, zero = optax.tree.zeros_like(params), scalar_like(params, 0.0)
+        recent_values = jnp.full(NONMONOTONE_WINDOW, scalar_like(params, jnp.inf))
         return LbfgsState(memory, zeros, zero, zero, jnp.asarray(0), recent_values, no_best(params))
 
     def ask(state: LbfgsState) -> Params:

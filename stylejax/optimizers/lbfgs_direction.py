@@ -77,7 +77,9 @@ def _push_pair(memory: LbfgsMemory, params: Params, gradient: Params) -> LbfgsMe
     sy = memory.sy.at[slot].set(_products(changes, step)).at[:, slot].set(_products(steps, change))
     yy = memory.yy.at[slot].set(squares).at[:, slot].set(squares)
     is_convex = sy[slot, slot] > MIN_CURVATURE_COSINE * jnp.sqrt(optax.tree.vdot(step, step) * squares[slot])
-    return LbfgsMemory(steps, changes, sy, yy, memory.num_pairs + is_convex, params, gradient)
+    return LbfgsMemory(
+        steps, changes, sy, yy, memory.num_pairs + is_convex.astype(memory.num_pairs.dtype), params, gradient
+    )
 
 
 def _direction(memory: LbfgsMemory) -> Params:
@@ -87,7 +89,7 @@ def _direction(memory: LbfgsMemory) -> Params:
     order = (memory.num_pairs + jnp.arange(slots)) % slots
     filled = jnp.arange(slots) >= slots - jnp.minimum(memory.num_pairs, slots - 1)
     is_pair = jnp.outer(filled, filled)
-    sy, yy = (jnp.where(is_pair, m[order][:, order], jnp.eye(slots)) for m in (memory.sy, memory.yy))
+    sy, yy = (jnp.where(is_pair, m[order][:, order], jnp.eye(slots, dtype=m.dtype)) for m in (memory.sy, memory.yy))
     s_gradient = jnp.where(filled, _products(memory.s, memory.gradient)[order], 0.0)
     y_gradient = jnp.where(filled, _products(memory.y, memory.gradient)[order], 0.0)
     gamma, upper = sy[-1, -1] / yy[-1, -1], jnp.triu(sy)

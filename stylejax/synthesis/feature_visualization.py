@@ -116,7 +116,7 @@ def _active_noise(layer: str, number: int, vgg: VGG, size: int, seed: int) -> tu
         if not 0 <= number < means.size:
             raise InputError(f"{layer} has no filter {number}; choose one from 0 to {means.size - 1}")
         if means[number] > 0:
-            return logits, jnp.zeros(means.size).at[number].set(1.0), float(means[number])
+            return logits, jnp.zeros(means.size, means.dtype).at[number].set(1.0), float(means[number])
     raise InputError(
         f"filter {number} of {layer} is zero on {MAX_ATTEMPTS} noise images; use a larger --size or another filter"
     )
