@@ -158,7 +158,7 @@ def test_a_file_that_is_no_manifest_is_not_replaced(folder: Path, refused, monke
 
 def test_the_log_is_not_the_manifest(refused):
     words = ("transfer", "c.png", "s.png", "-o", "out.png", "--log", "out.json")
-    assert "cannot write the log out.json: it is one of the other files" in refused(*words)
+    assert "cannot write the log out.json: the run uses this file otherwise" in refused(*words)
 
 
 def must_not_be_called(*_: Any, **__: Any) -> None:
@@ -214,8 +214,8 @@ def test_masks_are_inputs_like_any_other(folder: Path, said, refused):
     assert said("verify", "out.png") == (0, "out.png: the repeat is the same bit for bit\n")
     step = json.loads((folder / "run.jsonl").read_text().splitlines()[1])
     assert set(step["style"]) == {"conv1_1/1", "conv1_1/2", "conv2_1/1", "conv2_1/2"}
-    assert "it is an input of the run" in refused("rerun", "out.png", "-o", "left.png")
-    assert "it is one of the other files" in refused(*command, "--log", "top.png")
+    assert "the run uses this file otherwise" in refused("rerun", "out.png", "-o", "left.png")
+    assert "the run uses this file otherwise" in refused(*command, "--log", "top.png")
     (folder / "left.png").rename(folder / "l.png")
     assert "the content-masks 'left.png' is neither beside" in refused("verify", "out.png")
     assert "1 content masks; --content-masks names 2" in refused("verify", "out.png", "--content-masks", "l.png,l.png")
@@ -297,9 +297,9 @@ def test_a_rerun_takes_no_other_file_s_place(made, folder: Path, refused):
     made("out.png", "--init", "first.png")
     for name in ("out.png", "./c.png", "s.png", str(folder / "first.png")):
         line = refused("rerun", "out.png", "-o", name)
-        assert f"cannot write {Path(name)}: it is an input of the run; name another file with -o" in line
+        assert f"cannot write the image {Path(name)}: the run uses this file otherwise; name another one" in line
     (folder / "link.png").symlink_to("c.png")
-    assert "it is an input of the run" in refused("rerun", "out.png", "-o", "link.png")
+    assert "the run uses this file otherwise" in refused("rerun", "out.png", "-o", "link.png")
     (folder / "out-rerun.png").write_bytes(b"precious")
     assert "out-rerun.png exists; name another file with -o" in refused("rerun", "out.png")
     (folder / "new.json").write_text("precious")
@@ -311,7 +311,7 @@ def test_a_manifest_cannot_choose_what_is_written(made, folder: Path, refused):
     (folder / "c.png").rename(folder / "out-rerun.png")
     retold(out, lambda tree: tree["provenance"]["content"].update(name="out-rerun.png"))
     assert "out-rerun.png exists; name another file with -o" in refused("rerun", "out.png")
-    assert "it is an input of the run" in refused("rerun", "out.png", "-o", "out-rerun.png")
+    assert "the run uses this file otherwise" in refused("rerun", "out.png", "-o", "out-rerun.png")
 
 
 # Pictures and manifests that were changed

@@ -83,7 +83,7 @@ def test_without_an_encoder_mp4_is_refused_before_the_work(tmp_path, monkeypatch
         ("--video film.gif", "cannot write the video film.gif: its name should end in .webp or .mp4"),
         ("--video missing/film.webp", "the folder missing does not exist; create it first"),
         ("--save-every -1", "--save-every must be a whole number of 0 or more, got -1"),
-        ("--save-every 2 -o c.png", "would overwrite c.png while it is needed"),
+        ("--save-every 2 -o c.png", "the run uses this file otherwise; name another one"),
         ("--bit-depth 12", "--bit-depth must be 8 or 16, got 12"),
         ("--bit-depth 16 -o out.jpg", "cannot write out.jpg with 16 bits; its name should end in .png or .tif"),
         ("--ema-decay 0.9", "--ema-decay needs --optimizer adam, got lbfgs; leave one out"),

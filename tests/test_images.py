@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import stat
 import struct
 import time
@@ -355,7 +356,7 @@ def test_a_folder_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("name", ["x" * 300, "file/below"])
 def test_an_impossible_name_is_refused(put, tmp_path: Path, name: str):
     put(b"a file", "file")
-    assert "cannot be read" in refusal(tmp_path / name)
+    assert re.search("cannot be used|does not exist", refusal(tmp_path / name))
 
 
 def test_an_empty_file_is_refused(put):
@@ -561,14 +562,14 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path):
         ("missing/a.png", "the folder .*missing does not exist; create it first"),
         ("file/a.png", "the folder .*file does not exist"),
         ("/proc/a.png", "choose another place"),
-        ("x" * 300 + ".png", "File name too long; choose another place"),
-        ("x" * 300 + "/a.png", "does not exist"),
+        ("x" * 300 + ".png", "File name too long; choose another name or place"),
+        ("x" * 300 + "/a.png", "File name too long"),
     ],
 )
 def test_an_output_that_cannot_be_is_refused(tmp_path: Path, name: str, reason: str):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=f"^cannot write .*{reason}") as caught:
+    with pytest.raises(InputError, match=f"cannot (write|be used).*{reason}") as caught:
         check_writable_image(tmp_path / name)
     assert "\n" not in str(caught.value)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]

@@ -245,7 +245,7 @@ def test_a_state_that_cannot_be_saved_stops_nothing(keeper, tmp_path: Path):
     missing = keeper(tmp_path / "missing" / "a.run", 1, said.append)
     missing.save(state(1))
     assert len(said) == 1 and "the checkpoint was not saved, and the run continues" in said[0]
-    assert not missing.written
+    assert not missing.owned
 
 
 def test_states_are_saved_every_so_many_steps_or_never(keeper, tmp_path: Path):

@@ -153,12 +153,12 @@ def progress_bar(
 
 
 @contextmanager
-def sweep_bar(rows: int, work: float, show: bool = True) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
+def sweep_bar(rows: int, work: int, show: bool = True) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
     """Show the progress of a sweep; yield one function to advance it and one to print a finished row."""
     with _progress(show, "{task.fields[done]} of {task.fields[rows]} rows  {task.fields[now]}") as bar:
         task = bar.add_task("", total=work, done=0, rows=rows, now="compiling")
 
-        def advance(numbers: Sequence[int], infos: Sequence[Any], work: float) -> None:
+        def advance(numbers: Sequence[int], infos: Sequence[Any], work: int) -> None:
             name = f"row {numbers[0]}" if len(numbers) == 1 else f"rows {numbers[0]} … {numbers[-1]}"
             losses = " ".join(f"{float(info.value):.4g}" for info in infos[:3])
             more = " …" if len(infos) > 3 else ""

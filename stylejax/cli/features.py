@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from stylejax.cli.files import after_writing, weights_paths
 from stylejax.cli.parsing import Output, Pooling, Weights, print_stderr
 from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, graceful_interrupt, start_jax
 from stylejax.errors import InputError
@@ -72,7 +73,7 @@ class Features:
         return layers
 
     def _read_image(self) -> "HostImage":
-        from stylejax.files import check_writable
+        from stylejax.files import check_distinct, check_writable
         from stylejax.images.io import check_writable_image, read_image
         from stylejax.images.resize import fit_longest_side, resize
 
@@ -85,9 +86,13 @@ class Features:
             raise InputError(f"--layers must be one layer with --maximize, got {len(self.layers)}")
         check_writable_image(self.out)
         if self.npz:
-            if self.npz.suffix != ".npz" or self.npz.resolve() == self.image.resolve():
+            if self.npz.suffix != ".npz":
                 raise InputError(f"cannot write {self.npz}: its name should end in .npz")
             check_writable(self.npz)
+        outputs = {"the image": self.out, "the arrays": self.npz}
+        check_distinct(
+            {role: path for role, path in outputs.items() if path}, [self.image, *weights_paths(self.weights)]
+        )
         image = read_image(self.image)
         return resize(image, *fit_longest_side(image.shape, min(self.size, max(image.shape[:2])))).clip(0, 1)
 
@@ -118,7 +123,8 @@ class Features:
         if self.npz:
             buffer = io.BytesIO()
             np.savez(buffer, allow_pickle=False, **maps)
-            write_atomically(self.npz, buffer.getvalue())
+            with after_writing(self.out):
+                write_atomically(self.npz, buffer.getvalue())
         print(f"{self.out}: {', '.join(rows)}")
         return EXIT_OK
 

@@ -1,15 +1,18 @@
 """Files that one run reads and writes, checked before the work starts."""
 
+import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stylejax.cli.parsing import print_stderr
 from stylejax.config import TransferConfig, input_files
+from stylejax.config_validation import require
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,12 +43,13 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """Input images, output image and output options of a run."""
+    """Input images, output image and output options of a run, and other files that must not be written."""
 
     content: Path
     styles: tuple[Path, ...]
     out: Path
     output: OutputOptions = OutputOptions()
+    protected: tuple[Path, ...] = ()
 
 
 class Inputs(NamedTuple):
@@ -57,12 +61,12 @@ class Inputs(NamedTuple):
     masks: "Masks"
 
 
-def read_inputs(files: RunFiles, config: TransferConfig) -> Inputs:
+def read_inputs(files: RunFiles, config: TransferConfig, resume: Path | None) -> Inputs:
     """Read the images of a run after checking its output files. Raise `InputError` for unusable files."""
     from stylejax.images.io import read_image, read_image_with_alpha, supports_alpha
     from stylejax.synthesis.regions import read_masks
 
-    _check_outputs(files, config)
+    _check_outputs(files, config, resume)
     for path in input_files(config)["init"]:
         read_image(path)
     content, alpha = read_image_with_alpha(files.content)
@@ -75,7 +79,14 @@ def read_inputs(files: RunFiles, config: TransferConfig) -> Inputs:
 
 def config_paths(config: TransferConfig) -> list[Path]:
     """Return the files that a config names."""
-    return [Path(path) for paths in input_files(config).values() for path in paths] + [Path(config.weights)]
+    return [Path(path) for paths in input_files(config).values() for path in paths] + weights_paths(config.weights)
+
+
+def weights_paths(weights: str) -> list[Path]:
+    """Return the weights file in a list, which is empty for the name of a network."""
+    from stylejax.runs.provenance import NETWORKS
+
+    return [] if weights in NETWORKS else [Path(weights)]
 
 
 def input_paths(files: RunFiles, config: TransferConfig) -> "InputPaths":
@@ -97,42 +108,49 @@ def write_with_fallback(out: Path, *image: Any) -> None:
     """Write the image, or save it in another folder and raise `InputError` if `out` has become unwritable."""
     from stylejax.images.io import write_image
 
+    folders: tuple[Callable[[], Any], ...] = (Path.cwd, Path.home, tempfile.gettempdir)
     try:
         return write_image(out, *image)
     except InputError as error:
-        for folder in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
-            other = folder / f"{out.stem}-{secrets.token_hex(4)}{out.suffix}"
-            try:
+        for folder in folders:
+            # A process may have no home, and its current folder may have been deleted.
+            with contextlib.suppress(InputError, OSError, RuntimeError):
+                other = Path(folder()) / f"{out.stem[:100]}-{secrets.token_hex(4)}{out.suffix}"
                 write_image(other, *image)
-            except InputError:
-                continue
-            raise InputError(f"{error}; the image was saved as {other}") from None
-        raise
+                break
+        else:
+            raise
+        raise InputError(f"{error}; the image was saved as {other}") from None
 
 
-def _check_outputs(files: RunFiles, config: TransferConfig) -> None:
-    from stylejax.files import check_writable
+@contextmanager
+def after_writing(*paths: Path) -> Iterator[None]:
+    """Let an error of a further file say that these files were written."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; {' and '.join(map(str, paths))} was written before") from None
+
+
+def _check_outputs(files: RunFiles, config: TransferConfig, resume: Path | None) -> None:
+    from stylejax.files import check_distinct, check_writable
     from stylejax.images.io import check_writable_image
     from stylejax.images.video import check_video_output
+    from stylejax.runs.checkpoint import check_unused, checkpoint_path
     from stylejax.runs.manifest import check_sidecar, sidecar_path
 
-    log, video, save_every = files.output.log, files.output.video, files.output.save_every
-    check_writable_image(files.out, config.bit_depth)
-    check_sidecar(files.out)
-    inputs = [files.content, *files.styles, *config_paths(config)]
-    others = [*inputs, files.out, sidecar_path(files.out)]
-    if log:
-        check_writable(log)
-        _check_distinct("log", log, others)
-    if save_every < 0:
-        raise InputError(f"--save-every must be a whole number of 0 or more, got {save_every}")
-    if save_every and files.out.resolve() in [path.resolve() for path in inputs]:
-        raise InputError(f"--save-every would overwrite {files.out} while it is needed; name another image with -o")
-    if video:
-        check_video_output(video)
-        _check_distinct("video", video, [*others, *([log] if log else [])])
-
-
-def _check_distinct(kind: str, path: Path, files: Sequence[Path]) -> None:
-    if path.resolve() in [file.resolve() for file in files]:
-        raise InputError(f"cannot write the {kind} {path}: it is one of the other files; name another one")
+    options, out = files.output, files.out
+    check_writable_image(out, config.bit_depth)
+    check_sidecar(out)
+    if options.log:
+        check_writable(options.log)
+    if options.video:
+        check_video_output(options.video)
+    outputs = {"the image": out, "the manifest": sidecar_path(out), "the checkpoint": checkpoint_path(out)}
+    outputs |= {f"the {name}": path for name in ("log", "video") if (path := getattr(options, name))}
+    check_distinct(outputs, [*files.protected, files.content, *files.styles, *config_paths(config)])
+    for name in ("save_every", "checkpoint_every"):
+        value = getattr(options, name) or 0
+        require(name, value, value >= 0, "a whole number of 0 or more")
+    if not resume:
+        check_unused(checkpoint_path(out))

@@ -4,14 +4,13 @@ A command is a dataclass: its fields are the options, their docstrings are the h
 are deferred until then, so that `stylejax --help` starts without jax.
 """
 
-import os
 import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -21,6 +20,7 @@ from stylejax.cli.files import OutputOptions, RunFiles
 from stylejax.cli.parsing import Output, find_preset, parse_command, print_stderr, with_required_args
 from stylejax.cli.run import run_transfer, to_argv
 from stylejax.cli.runtime import EXIT_INTERRUPTED, configure_jax, enable_huge_pages
+from stylejax.cli.streams import open_streams
 from stylejax.cli.sweep import Sweep
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
@@ -99,18 +99,24 @@ def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda
 
 
 def entry() -> None:
-    """Run the console script: escape undecodable file names on output and exit with 141 on a closed pipe."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    """Run the console script; exit with 141 if the reader of standard output has closed it, and 2 if it is full."""
+    open_streams()
     try:
-        try:
-            sys.exit(main(prepare=enable_huge_pages))
-        finally:
-            sys.stdout.flush()
+        code: Any = _main_with_help()
+        sys.stdout.flush()
     except BrokenPipeError:
-        # Python would flush the rest at exit, and report the closed pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_SIGPIPE)
+        code = EXIT_SIGPIPE
+    except InputError as error:
+        code = _refuse(str(error))
+    sys.exit(code)
+
+
+def _main_with_help() -> Any:
+    """Return the exit code; `--help` ends with `SystemExit`, and its text is not flushed yet."""
+    try:
+        return main(prepare=enable_huge_pages)
+    except SystemExit as stop:
+        return stop.code
 
 
 def parse(words: Sequence[str]) -> Callable[[], int]:
@@ -134,5 +140,5 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
 
 
 def _refuse(reason: str) -> int:
-    print_stderr(f"stylejax: error: {' '.join(reason.splitlines())}")
+    print_stderr(f"stylejax: error: {reason}")
     return EXIT_USAGE

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import io
+import itertools
 import operator
 import re
 import sys
@@ -18,7 +19,7 @@ from tyro.conf import arg, subcommand
 from tyro.constructors import StructConstructorSpec, StructFieldSpec
 
 from stylejax.config import OPTION_GROUPS, TransferConfig
-from stylejax.errors import InputError
+from stylejax.errors import InputError, printable
 
 Output = Annotated[Path, arg(aliases=["-o"], help="Image file to write: PNG, JPEG, WebP, TIFF or BMP, by its suffix.")]
 Weights = Annotated[str, arg(help="Weights of the network: auto, vgg19, vgg16, random, or a weights FILE.")]
@@ -28,6 +29,7 @@ Pooling = Annotated[Literal["avg", "max"], arg(help="Pooling of the network: avg
 
 def parse_command(commands: dict[str, Any], words: Sequence[str], prog: str, description: str) -> Any:
     """Return the command with its validated options; each of the `commands` is given as its defaults."""
+    _require_values(words)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_comma_separated)
     registry.struct_rule(_option_groups)
@@ -35,6 +37,16 @@ def parse_command(commands: dict[str, Any], words: Sequence[str], prog: str, des
     union: Any = tyro.conf.OmitSubcommandPrefixes[functools.reduce(operator.or_, types)]
     with tyro_errors():
         return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
+
+
+def _require_values(words: Sequence[str]) -> None:
+    """Raise `InputError` for an empty value: as a path it would be the current folder."""
+    for option, word in itertools.pairwise(("", *words)):
+        name, equals, value = word.partition("=")
+        if not word or (name.startswith("--") and equals and not value):
+            raise InputError(
+                f"the value of {name or option or 'COMMAND'} must not be empty; check the shell's variables"
+            )
 
 
 def with_required_args(command: type, **defaults: Any) -> Any:
@@ -55,7 +67,7 @@ def find_preset(words: Sequence[str]) -> str:
 
 def print_stderr(line: str) -> None:
     """Print a line for the user; standard output is for results that a program may read."""
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli.files import OutputOptions, RunFiles, config_paths
+from stylejax.cli.files import OutputOptions, RunFiles
 from stylejax.cli.parsing import print_stderr, with_required_args
 from stylejax.cli.run import run_transfer
 from stylejax.cli.runtime import EXIT_OK, device_mesh, enable_determinism, is_deterministic, start_jax
 from stylejax.errors import InputError
+from stylejax.files import kind_of
 
 if TYPE_CHECKING:
     from stylejax.images.resize import Alpha, HostImage
@@ -66,17 +67,20 @@ class Rerun:
     output: OmitArgPrefixes[OutputOptions] = OutputOptions()
 
     def __call__(self) -> int:
-        from stylejax.runs.manifest import read
+        from stylejax.runs.manifest import read, sidecar_path
         from stylejax.runs.rerun import find_inputs
 
         manifest = read(self.image)
         _restore_determinism(manifest.provenance)
         inputs = find_inputs(manifest.provenance, self.image, self.input.paths())
-        out = _output_path(self.image, self.out, inputs)
+        out = self.out or self.image.with_name(f"{self.image.stem}-rerun{self.image.suffix}")
+        if self.out is None and kind_of(out) != "nothing":
+            raise InputError(f"{out} exists; name another file with -o")
         if manifest.outcome.interrupted:
             done, steps = manifest.outcome.steps, manifest.provenance.config.steps
             print_stderr(f"note: {self.image} was interrupted after {done} of {steps} steps; this run does all of them")
-        files = RunFiles(content=inputs.content, styles=inputs.styles, out=out, output=self.output)
+        protected = (self.image, sidecar_path(self.image))
+        files = RunFiles(content=inputs.content, styles=inputs.styles, out=out, output=self.output, protected=protected)
         return run_transfer(files, inputs.config)
 
 
@@ -94,7 +98,7 @@ class Resume:
         from stylejax.runs.checkpoint import SUFFIX, checkpoint_path, read_header
         from stylejax.runs.rerun import find_inputs
 
-        path = self.run if self.run.suffix == SUFFIX else checkpoint_path(self.run)
+        path = self.run if self.run.suffix == SUFFIX or not self.run.name else checkpoint_path(self.run)
         header = read_header(path)
         _restore_determinism(header.provenance)
         out = path.with_suffix("")
@@ -134,17 +138,6 @@ def _restore_determinism(provenance: "Provenance") -> None:
     """Enable determinism if the recorded run used it."""
     if is_deterministic(provenance.environment["xla_flags"]):
         enable_determinism()
-
-
-def _output_path(path: Path, out: Path | None, inputs: "Inputs") -> Path:
-    """Return the path to write. A default path must not exist, and no path may be an input."""
-    target = out or path.with_name(f"{path.stem}-rerun{path.suffix}")
-    if out is None and target.exists():
-        raise InputError(f"{target} exists; name another file with -o")
-    sources = (path, inputs.content, *inputs.styles, *config_paths(inputs.config))
-    if target.resolve() in [source.resolve() for source in sources]:
-        raise InputError(f"cannot write {target}: it is an input of the run; name another file with -o")
-    return target
 
 
 def _repeat(manifest: "Manifest", inputs: "Inputs") -> "HostImage":
@@ -212,10 +205,10 @@ def _fill_overrides(overrides: "InputPaths", folder: Path, recorded: "InputPaths
 
     def existing(names: Sequence[str]) -> tuple[str, ...]:
         paths = [folder / name for name in names]
-        return tuple(map(str, paths)) if all(path.is_file() for path in paths) else ()
+        return tuple(map(str, paths)) if all(kind_of(path) == "file" for path in paths) else ()
 
     content, weights = existing([recorded.content]), existing([recorded.weights])
-    files = {name: overrides.files[name] or existing(names) for name, names in recorded.files.items()}
+    files = {name: paths or existing(recorded.files.get(name, ())) for name, paths in overrides.files.items()}
     return InputPaths(
         overrides.content or "".join(content),
         overrides.styles or existing(recorded.styles),

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylejax.cli.files import Inputs, RunFiles, input_paths, read_inputs, write_with_fallback
+from stylejax.cli.files import Inputs, RunFiles, after_writing, input_paths, read_inputs, write_with_fallback
 from stylejax.cli.parsing import print_stderr
 from stylejax.cli.runtime import (
     EXIT_INTERRUPTED,
@@ -33,13 +33,19 @@ if TYPE_CHECKING:
 
 def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = None) -> int:
     """Run style transfer from files, or from the checkpoint `resume`, and return the exit code."""
-    inputs = read_inputs(files, config)
+    inputs = read_inputs(files, config, resume)
     if files.output.deterministic:
         enable_determinism()
     start_jax()
     from stylejax.cli.display import Preview
     from stylejax.models.pretrained import load_pretrained
-    from stylejax.runs.checkpoint import CheckpointWriter, checkpoint_path, read_checkpoint, read_header
+    from stylejax.runs.checkpoint import (
+        CheckpointWriter,
+        checkpoint_path,
+        file_identity,
+        read_checkpoint,
+        read_header,
+    )
     from stylejax.runs.event_log import RunLog
     from stylejax.runs.provenance import make_provenance
     from stylejax.runs.schema import plain
@@ -59,31 +65,36 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     checkpoint = read_checkpoint(resume, plan) if resume else None
     print_stderr(explanation)
     every, path = files.output.checkpoint_every, checkpoint_path(files.out)
-    writer = CheckpointWriter(path, provenance, input_paths(files, config), every, print_stderr, elapsed)
-    with closing(RunLog(files.output.log, elapsed, print_stderr, resumed=bool(resume))) as run_log:
+    owned = file_identity(resume) if resume else None
+    writer = CheckpointWriter(path, provenance, input_paths(files, config), every, print_stderr, elapsed, owned)
+    with (
+        closing(RunLog(files.output.log, elapsed, print_stderr, resumed=bool(resume))) as run_log,
+        graceful_interrupt() as interrupted,
+    ):
         start = plain(provenance)
         run_log.write("resume" if resume else "start", **start, **start.pop("environment"))
         run = functools.partial(run_plan, plan, inputs.content, inputs.styles, make_vgg(config, parameters))
         run = functools.partial(run, resume_from=checkpoint, mesh=device_mesh("rows", plan.partition.shards))
-        result = _run_watched(run, run_log, writer, preview)
+        result = _run_watched(run, run_log, writer, preview, interrupted)
         preview.end(result.steps, result.image)
         result = _write_result(files, config, inputs, provenance, result, time.perf_counter() - run_log.start_time)
         run_log.end(result)
     if not result.interrupted:
         writer.remove()
-    return _report(result, files, inputs, writer.path if writer.written else None)
+    return _report(result, files, inputs, writer.path if writer.owned else None)
 
 
 def _run_watched(
-    run: "Callable[..., Result]", run_log: "RunLog", writer: "CheckpointWriter", preview: "Preview"
+    run: "Callable[..., Result]",
+    run_log: "RunLog",
+    writer: "CheckpointWriter",
+    preview: "Preview",
+    interrupted: Callable[[], bool],
 ) -> "Result":
     """Run with a progress bar, a log, checkpoints and previews."""
     from stylejax.cli.display import progress_bar
 
-    with (
-        progress_bar(preview=(lambda: preview.text) if preview.enabled else None) as bar,
-        graceful_interrupt() as interrupted,
-    ):
+    with progress_bar(preview=(lambda: preview.text) if preview.enabled else None) as bar:
 
         def watch(step: "Step") -> bool:
             bar(step)
@@ -109,7 +120,8 @@ def _write_result(
     manifest = Manifest(provenance, outcome(result, seconds, config.bit_depth))
     embedded = embedded_json(manifest) if files.output.metadata else ""
     write_with_fallback(files.out, image, embedded, alpha, config.bit_depth)
-    write_sidecar(files.out, manifest)
+    with after_writing(files.out):
+        write_sidecar(files.out, manifest)
     return result
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from stylejax.cli.files import after_writing
 from stylejax.cli.parsing import print_stderr
 from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, device_mesh, graceful_interrupt, start_jax
 from stylejax.config import TransferConfig
@@ -70,7 +71,7 @@ class Sweep:
             sweep = self._load(options)
             # No process may write into the folder before all of them have checked it.
             with barrier(processes):
-                check_folder(self.out, self.resume)
+                check_folder(self.out, self.resume, sweep.rows, self.grid)
             return self._run(sweep, process, processes)
 
     def _load(self, options: dict[str, Any]) -> "SweepSpec":
@@ -101,7 +102,8 @@ class Sweep:
             if process:
                 return self._finish(len(sweep.rows), None, dead, interrupted)
             entries = write_results(self.out, sweep.rows, provenance)
-            write_report(self.out, sweep.rows, entries)
+            with after_writing(self.out / RESULTS_FILE):
+                write_report(self.out, sweep.rows, entries)
             return self._finish(len(sweep.rows), entries, dead, interrupted)
 
     def _run_rows(self, rows: "Sequence[Row]", networks: "dict[tuple[str, int], VGGWeights]", results: str) -> bool:
@@ -109,17 +111,18 @@ class Sweep:
         from stylejax.cli.display import sweep_bar
         from stylejax.sweeps.results import NON_FINITE, row_picture, row_provenance, save_row
         from stylejax.sweeps.runner import run_rows
-        from stylejax.synthesis.schedule import step_costs
+        from stylejax.synthesis.schedule import work
 
         provenance = row_provenance(networks)
-        costs = {row.number: step_costs(row.plan.schedule) for row in rows}
-        remaining = {number: iter(steps) for number, steps in costs.items()}
-        total = float(sum(steps.sum() for steps in costs.values()))
+        steps = dict.fromkeys((row.number for row in rows), 0)
+        total = sum(work(row.plan.schedule, row.config.steps) for row in rows)
         with sweep_bar(len(rows), total) as (advance, finish), graceful_interrupt() as interrupted:
 
             def watch(batch: "Sequence[Row]", infos: Any) -> bool:
                 numbers = [row.number for row in batch]
-                advance(numbers, infos, sum(next(remaining[number], 0.0) for number in numbers))
+                before = sum(work(row.plan.schedule, steps[row.number]) for row in batch)
+                steps.update((number, steps[number] + 1) for number in numbers)
+                advance(numbers, infos, sum(work(row.plan.schedule, steps[row.number]) for row in batch) - before)
                 return interrupted()
 
             for done in run_rows(rows, networks, batch_size=self.batch_size, mesh=_mesh(), watch=watch):

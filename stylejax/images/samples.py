@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from stylejax.errors import InputError
-from stylejax.files import installed_file, make_folder
-from stylejax.images.io import read_image, write_image
+from stylejax.files import installed_file, kind_of, make_folder
+from stylejax.images.io import quantize, read_image, write_image
 
 PHOTOGRAPH = ("scikit-learn", "sklearn/datasets/images/china.jpg")
 """Package and file of the Summer Palace in Beijing by Daniel Buechele, CC BY 2.0."""
@@ -25,6 +27,8 @@ def write_demo(folder: Path) -> tuple[Path, Path]:
     source = photograph()
     make_folder(folder)
     content, style = folder / "photograph.png", folder / "painting.png"
-    write_image(content, read_image(source))
-    write_image(style, generate_painting())
+    for path, image in ((content, read_image(source)), (style, generate_painting())):
+        if kind_of(path) != "nothing" and not np.array_equal(quantize(read_image(path)), quantize(image)):
+            raise InputError(f"cannot write {path}: another image has that name; choose another folder with -o")
+        write_image(path, image)
     return content, style

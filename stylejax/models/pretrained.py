@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from stylejax.errors import InputError, did_you_mean
-from stylejax.files import installed_file
+from stylejax.files import installed_file, kind_of
 from stylejax.models.architecture import VGGWeights, random_weights
 from stylejax.models.convert import REGISTRY, convert_weights, file_hashes
 from stylejax.models.download import DEFAULT_FILES, Progress, download_weights, manual_instructions, weights_folder
@@ -41,7 +41,7 @@ def load_pretrained(weights: str, seed: int = 0, progress: Progress | None = Non
         return _auto(progress)
     if weights in DEFAULT_FILES:
         return _local(weights) or _packaged(weights, "") or _fetched(weights, progress)
-    if not Path(weights).exists():
+    if kind_of(weights) == "nothing":
         hint = did_you_mean(weights, ("auto", "random", *DEFAULT_FILES))
         raise InputError(f"no weights file {weights!r}{hint}; give auto, vgg19, vgg16, random or the path of a file")
     parameters = convert_weights(weights)
@@ -86,7 +86,7 @@ def _auto(progress: Progress | None) -> tuple[VGGWeights, str]:
 def _local(network: str) -> tuple[VGGWeights, str] | None:
     """Read the canonical file in the weights folder, or else a published file."""
     names = [f"{network}.h5", *(known.name for known in REGISTRY if known.network == network)]
-    path = next((path for name in names if (path := weights_folder() / name).is_file()), None)
+    path = next((path for name in names if kind_of(path := weights_folder() / name) == "file"), None)
     if path is None:
         return None
     parameters = read_weights(path) if path.name == names[0] else convert_weights(path, network)

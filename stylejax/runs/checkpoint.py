@@ -7,11 +7,12 @@ contains a SHA-256 of its arrays, and every field is validated when it is read.
 import contextlib
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import jax
 import numpy as np
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from stylejax.errors import InputError, brief
-from stylejax.files import atomic_write
+from stylejax.files import atomic_write, kind_of, require_file
 from stylejax.losses.objective import LossTerms
 from stylejax.losses.targets import parse_style_key
 from stylejax.optimizers.minimize import LoopState, Progress
@@ -33,6 +34,9 @@ from stylejax.synthesis.validation import Plan
 
 SUFFIX = ".run"
 """Suffix of a checkpoint, after the full name of the image."""
+
+FileIdentity: TypeAlias = tuple[int, int, int]
+"""Device, inode and time of modification of a file."""
 
 SAVE_SECONDS = 30.0
 """Default time between two saves: an interruption loses at most about half a minute of work."""
@@ -152,8 +156,7 @@ def _fits(terms: LossesByLayer, plan: Plan) -> bool:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Any]:
     """Open a checkpoint; any error while it is read becomes an `InputError`."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give the checkpoint of an interrupted run")
+    require_file(path, "give the checkpoint of an interrupted run")
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
@@ -177,12 +180,34 @@ def checkpoint_path(out: Path) -> Path:
     return out.with_name(out.name + SUFFIX)
 
 
+def file_identity(path: Path) -> FileIdentity | None:
+    """Return what distinguishes the file at `path` from one that replaces it; None if there is none."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def check_unused(path: Path) -> None:
+    """Raise `InputError` if there is a file at `path`, where a new run would write its checkpoint."""
+    if kind_of(path) == "nothing" and not path.is_symlink():
+        return
+    try:
+        read_header(path)
+    except InputError:
+        raise InputError(f"cannot write {path}: something else has that name; move it or rename the image") from None
+    command = shlex.join(["stylejax", "resume", str(path)])
+    raise InputError(f"{path} is the checkpoint of an interrupted run; continue it with {command}, or remove it")
+
+
 @dataclass
 class CheckpointWriter:
     """Writer of the checkpoints of a run.
 
     It saves once in `every` steps; 0 means never. None means once in 30 seconds, or in 20 times the duration of the last save
-    if that is longer. If a save fails, `warn` is called and the run continues. `seconds` is the time before a resumption.
+    if that is longer. If a save fails, `warn` is called and the run continues. `seconds` is the time before a resumption, and
+    `owned` the checkpoint that was resumed. A file of another run is neither replaced nor removed.
     """
 
     path: Path
@@ -191,7 +216,7 @@ class CheckpointWriter:
     every: int | None
     warn: Callable[[str], None]
     seconds: float = 0.0
-    written: bool = False
+    owned: FileIdentity | None = None
 
     def __post_init__(self) -> None:
         self.last_save = time.monotonic()
@@ -200,21 +225,25 @@ class CheckpointWriter:
     def save(self, checkpoint: Checkpoint, now: bool = False) -> None:
         """Write the checkpoint if it is due, or unconditionally with `now`."""
         began = time.monotonic()
-        if not (now or self._is_due(checkpoint.steps, began)):
+        if self.every == 0 or not (now or self._is_due(checkpoint.steps, began)):
             return
         try:
+            if file_identity(self.path) not in (None, self.owned):
+                raise InputError(f"{self.path} is another file now")
             write_checkpoint(self.path, self.provenance, self.input_paths, began - self.start_time, checkpoint)
-            self.written = True
+            self.owned = file_identity(self.path)
         except InputError as error:
             self.warn(f"the checkpoint was not saved, and the run continues: {error}")
         self.last_save, self.step = time.monotonic(), checkpoint.steps
         self.interval = max(SAVE_SECONDS, 20 * (self.last_save - began))
 
     def remove(self) -> None:
+        """Remove the checkpoint that this run wrote or resumed."""
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            if self.owned and file_identity(self.path) == self.owned:
+                self.path.unlink()
 
     def _is_due(self, steps: int, now: float) -> bool:
         if self.every is None:
             return now >= self.last_save + self.interval
-        return 0 < self.every <= steps - self.step
+        return self.every <= steps - self.step

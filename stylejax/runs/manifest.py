@@ -13,8 +13,8 @@ from typing import Annotated, TypedDict
 from msgspec import Meta
 
 from stylejax.errors import InputError
-from stylejax.files import write_atomically
-from stylejax.images.io import Pixels, quantize
+from stylejax.files import kind_of, write_atomically
+from stylejax.images.io import FORMATS, Pixels, quantize
 from stylejax.images.metadata import MAX_CHARS, read_metadata
 from stylejax.runs import schema
 from stylejax.runs.provenance import Provenance
@@ -109,7 +109,7 @@ def read(picture: Path) -> Manifest:
     if (text := read_metadata(picture)) is not None:
         return decode(text, str(picture))
     path = sidecar_path(picture)
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise InputError(
             f"{picture} has no manifest, and there is no {path.name} beside it: it was not made by stylejax, or another "
             "program rewrote it"
@@ -125,8 +125,14 @@ def sidecar_path(out: Path) -> Path:
 def check_sidecar(out: Path) -> None:
     """Raise `InputError` if writing the manifest of `out` would replace a file that is not a manifest."""
     path = sidecar_path(out)
-    if path.is_dir() or path.is_file() and not _is_manifest(path):
+    kind = kind_of(path)
+    if kind != "nothing" and not (kind == "file" and _is_manifest(path)):
         raise InputError(f"cannot write {path}: something else has that name; move it or rename the image")
+    if kind == "nothing" or kind_of(out) != "nothing":
+        return
+    for other in (out.with_suffix(suffix) for suffix in FORMATS):
+        if kind_of(other) == "file" and read_metadata(other) is None:
+            raise InputError(f"cannot write {path}: it may be the only manifest of {other}; rename the image")
 
 
 def write_sidecar(out: Path, manifest: Manifest) -> None:

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from stylejax.config import TransferConfig, input_files, replace_files
 from stylejax.errors import InputError
+from stylejax.files import kind_of
 from stylejax.models.architecture import VGGWeights
 from stylejax.models.download import DEFAULT_FILES
 from stylejax.models.weights_file import weights_hash
@@ -120,7 +121,7 @@ def weights_ref(weights: str, parameters: VGGWeights) -> WeightsRef:
 
 def file_ref(path: Path) -> FileRef:
     """Return name and hash of a file; a pipe is not read, since its data would be lost."""
-    if not path.is_file():
+    if kind_of(path) != "file":
         return FileRef(public_name(path), None)
     with path.open("rb") as file:
         return FileRef(public_name(path), hashlib.file_digest(file, "sha256").hexdigest())

@@ -10,6 +10,7 @@ import numpy as np
 from stylejax.config import TransferConfig, replace_files
 from stylejax.config_validation import flag_name
 from stylejax.errors import InputError
+from stylejax.files import kind_of
 from stylejax.images.io import FORMATS, MAX_BYTES, Pixels
 from stylejax.models.download import weights_folder
 from stylejax.models.pretrained import load_pretrained
@@ -114,7 +115,7 @@ def _find_weights(provenance: Provenance, override: str, folders: Sequence[Path]
 
 def _first_match(matches: Callable[[Path], bool], candidates: Sequence[Path], description: str, remedy: str) -> Path:
     """Return the first candidate that exists and matches; raise `InputError` if there is none."""
-    existing = [path for path in candidates if path.is_file()]
+    existing = [path for path in candidates if kind_of(path) == "file"]
     for path in existing:
         if matches(path):
             return path

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from stylejax.config import TransferConfig, input_files
 from stylejax.config_validation import require_type
 from stylejax.errors import InputError, brief, did_you_mean
+from stylejax.files import kind_of, list_files, require_file
 from stylejax.images.io import FORMATS, read_image
 from stylejax.models.architecture import VGGWeights
 from stylejax.models.pretrained import load_pretrained
@@ -122,6 +123,7 @@ def _network_key(config: TransferConfig) -> tuple[str, int]:
 
 def _tables(file: Path) -> list[dict[str, Any]]:
     """Return one table per `[[row]]`, with the common settings; a file without rows is one table."""
+    require_file(file, "give a TOML file with settings")
     try:
         common = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -172,21 +174,21 @@ def _resolve_path(folder: Path, value: Any) -> Any:
     """Return the path of each file that exists in `folder`, and any other value unchanged."""
     if isinstance(value, list):
         return [_resolve_path(folder, v) for v in value]
-    return str(folder / value) if isinstance(value, str) and (folder / value).is_file() else value
+    return str(folder / value) if isinstance(value, str) and kind_of(folder / value) == "file" else value
 
 
 def _image_sets(name: str, value: Any, folder: Path) -> list[tuple[Path, ...]]:
     """Return one set of images for a file or a list of files, and one set per image for a folder."""
     names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(n, str) for n in names):
+    if not names or not all(isinstance(n, str) and n for n in names):
         raise InputError(f"{name} must be the name of an image or of a folder, got {value!r}")
     path = folder / names[0]
-    if len(names) == 1 and path.is_dir():
-        images = sorted(file for file in path.iterdir() if file.suffix.lower() in FORMATS)
+    if len(names) == 1 and kind_of(path) == "folder":
+        images = [file for file in list_files(path) if file.suffix.lower() in FORMATS]
         if not images:
             raise InputError(f"{name} must be an image or a folder with images, got the folder {path} without images")
         return [(image,) for image in images]
-    if len(names) == 1 and name == "style" and not path.exists():
+    if len(names) == 1 and name == "style" and "+" in names[0] and kind_of(path) == "nothing":
         names = names[0].split("+")
     return [tuple(folder / n for n in names)]
 

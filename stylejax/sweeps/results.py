@@ -10,12 +10,14 @@ import dataclasses
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stylejax.config import input_files
 from stylejax.errors import InputError
-from stylejax.files import make_folder, write_atomically
+from stylejax.files import check_distinct, check_writable, kind_of, list_files, make_folder, write_atomically
 from stylejax.images.io import flatten_alpha, quantize, read_image_with_alpha, write_image
 from stylejax.models.architecture import VGGWeights
 from stylejax.runs import schema
@@ -23,6 +25,7 @@ from stylejax.runs.manifest import Manifest, embedded_json, outcome, read
 from stylejax.runs.provenance import Provenance, provenance_with, weights_ref
 from stylejax.runs.rerun import matches_manifest
 from stylejax.sweeps.grid import Row
+from stylejax.sweeps.report import PAGE, SHEET
 from stylejax.sweeps.runner import RowResult
 
 RESULTS_FILE = "results.jsonl"
@@ -35,11 +38,24 @@ def row_picture(folder: Path, row: Row) -> Path:
     return folder / f"row{row.number:04d}.png"
 
 
-def check_folder(folder: Path, resume: bool) -> None:
-    """Create the folder, or raise `InputError` if it contains a sweep that is not to be resumed."""
+def check_folder(folder: Path, resume: bool, rows: Sequence[Row], file: Path | None) -> None:
+    """Create the folder, or raise `InputError` for a sweep that is not to be resumed and for an output that is an input.
+
+    Args:
+        folder: folder of the sweep.
+        resume: whether the images of a sweep may be in the folder.
+        rows: rows of the sweep.
+        file: TOML file of the sweep.
+    """
     make_folder(folder)
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write into the folder {folder}; choose another place")
+    for name in (RESULTS_FILE, SHEET, PAGE):
+        check_writable(folder / name)
+    outputs = {name: folder / name for name in (RESULTS_FILE, SHEET, PAGE)}
+    outputs |= {f"row {row.number}": row_picture(folder, row) for row in rows}
+    files = (input_files(row.config).values() for row in rows)
+    inputs = {Path(path) for fields in files for paths in fields for path in paths}
+    inputs |= {path for row in rows for path in (row.content, *row.styles)} | ({file} if file else set())
+    check_distinct(outputs, inputs | {Path(row.config.weights) for row in rows})
     if not resume and any(folder.glob("row*.png")):
         raise InputError(f"{folder} contains the images of a sweep; continue it with --resume, or name another folder")
 
@@ -90,7 +106,7 @@ def write_results(
     Entries come from the manifests in the images; only the seconds, and rows without an image, come from the lines of all
     processes.
     """
-    old, process_files = _read_lines(folder), [*folder.glob("results-*.jsonl")]
+    old = _read_lines(folder)
     lines: list[bytes] = []
     for row in rows:
         expected, previous = provenance(row), old.get(row.number, {})
@@ -100,9 +116,14 @@ def write_results(
             is_same = manifest is None or previous.get("sha256") == manifest.outcome.sha256
             lines.append(_line(folder, row, expected, manifest, previous.get("seconds") if is_same else None))
     write_atomically(folder / RESULTS_FILE, b"".join(lines))
-    for file in process_files:
+    for file in _process_files(folder):
         file.unlink()
     return {entry["row"]: entry for entry in map(json.loads, lines)}
+
+
+def _process_files(folder: Path) -> list[Path]:
+    """Return the files of lines that the processes of a sweep have left."""
+    return [path for path in list_files(folder) if re.fullmatch(r"results-\d+\.jsonl", path.name)]
 
 
 def _line(folder: Path, row: Row, provenance: Provenance, manifest: Manifest | None, seconds: Any) -> bytes:
@@ -120,8 +141,8 @@ def _line(folder: Path, row: Row, provenance: Provenance, manifest: Manifest | N
 def _read_lines(folder: Path) -> dict[int, dict[str, Any]]:
     """Return the newest entry of each row; a line that a killed process left incomplete is skipped."""
     entries: dict[int, dict[str, Any]] = {}
-    for path in (folder / RESULTS_FILE, *sorted(folder.glob("results-*.jsonl"))):
-        if not path.is_file():
+    for path in (folder / RESULTS_FILE, *_process_files(folder)):
+        if kind_of(path) != "file":
             continue
         for line in path.read_bytes().decode("utf-8", "replace").splitlines():
             with contextlib.suppress(InputError):

@@ -4,9 +4,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Float
-
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_scales
 from stylejax.images.resize import fit_longest_side
@@ -95,12 +92,16 @@ def image_size(config: TransferConfig, layers: Iterable[str], shape: tuple[int, 
 def style_size(config: TransferConfig, shape: tuple[int, ...], side: int, index: int) -> tuple[int, int]:
     """Return the (height, width) of a style image at a scale. Enlarging it would add no strokes."""
     scale = config.style_scale[index] if isinstance(config.style_scale, tuple) else config.style_scale
-    return fit_longest_side(shape, max(1, min(round(side * scale), max(shape[:2]))))
+    return fit_longest_side(shape, max(1, round(min(side * scale, max(shape[:2])))))
 
 
-def step_costs(schedule: Sequence[Scale]) -> Float[np.ndarray, " steps"]:
-    """Return the relative cost of each step of a run: the pixels of a square image."""
-    return np.repeat([float(scale.side) ** 2 for scale in schedule], [scale.steps for scale in schedule])
+def work(schedule: Sequence[Scale], steps: int) -> int:
+    """Return the relative cost of the first `steps` of a run; a step costs the pixels of a square image."""
+    total = 0
+    for scale in schedule:
+        total += scale.side**2 * min(steps, scale.steps)
+        steps = max(0, steps - scale.steps)
+    return total
 
 
 def _styles_at(config: TransferConfig, index: int, scales: int, count: int) -> tuple[int, ...]:

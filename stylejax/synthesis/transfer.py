@@ -25,7 +25,7 @@ from stylejax.synthesis.factories import make_minimizer, make_vgg, require_publi
 from stylejax.synthesis.initialization import initial_image
 from stylejax.synthesis.problem import Problem, build_problem
 from stylejax.synthesis.regions import Masks, read_masks
-from stylejax.synthesis.schedule import Scale, step_costs
+from stylejax.synthesis.schedule import Scale, work
 from stylejax.synthesis.targets import Inputs, preserved_region
 from stylejax.synthesis.validation import Plan, check_image, make_plan
 
@@ -244,14 +244,15 @@ class _Watch:
     interrupted: bool = False
 
     def __post_init__(self) -> None:
-        self.costs = step_costs(self.schedule)
+        self.steps = sum(scale.steps for scale in self.schedule)
+        self.work = work(self.schedule, self.steps)
 
     def __call__(self, info: Info) -> bool:
         self.step += 1
         self.evaluations += int(info.evaluations)
-        done, size = float(self.costs[: self.step].sum() / self.costs.sum()), self.schedule[self.scale].size
+        done, size = work(self.schedule, self.step) / self.work, self.schedule[self.scale].size
         trial = float(info.value), jax.tree.map(float, info.aux), bool(info.accepted), bool(info.restarted)
-        progress = Step(self.step, len(self.costs), done, size, self.evaluations, *trial)
+        progress = Step(self.step, self.steps, done, size, self.evaluations, *trial)
         self.interrupted = bool(self.callback and self.callback(progress)) or self.interrupted
         return self.interrupted
 
