@@ -54,13 +54,13 @@ def entries(folder: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(folder, "results.jsonl").read_text().splitlines()]
 
 
-PICTURES = ["row0001.png", "row0002.png", "row0003.png", "row0004.png"]
+PICTURES = [f"c_{style}_style-weight-{weight}.png" for style in "st" for weight in (1, 1000)]
 
 
 def test_a_sweep_is_a_folder(capsys: pytest.CaptureFixture[str]):
     assert sweep() == 0
     assert capsys.readouterr().out == "out: 4 of 4 images\n"
-    assert sorted(files("out")) == ["index.html", "results.jsonl", *PICTURES, "sheet.png"]
+    assert sorted(files("out")) == [*PICTURES, "index.html", "results.jsonl", "sheet.png"]
     for number, (entry, style, weight) in enumerate(zip(entries("out"), "sstt", (1, 1e3, 1, 1e3), strict=True), 1):
         manifest = read(Path("out", entry["picture"]))
         assert entry["row"] == number and entry["picture"] == PICTURES[number - 1]
@@ -79,7 +79,7 @@ def test_a_row_is_the_picture_that_transfer_makes():
     assert sweep() == 0
     words = ["transfer", "c.png", "t.png", "-o", "single.png", "--style-weight", "1e3", *QUICK]
     assert main(words) == 0
-    assert Path("single.png").read_bytes() == Path("out/row0004.png").read_bytes()
+    assert Path("single.png").read_bytes() == Path(f"out/{PICTURES[3]}").read_bytes()
 
 
 @pytest.mark.slow
@@ -115,13 +115,30 @@ def test_bad_rows_are_named_before_anything_starts(studio: Path, refusal: Callab
     assert said.endswith("Correct them, or leave them out with --skip-invalid\n")
 
 
+def test_photos_in_pictures_out(studio: Path, capsys: pytest.CaptureFixture[str]):
+    """The words of a shell's photos/*.png, a comma in a name, and the same names again."""
+    (studio / "photos").mkdir()
+    for seed, name in enumerate(("b.png", "a, with c.png")):
+        noise_image(40, 48, seed).save(studio / "photos" / name)
+    words = ["--style", "s.png", "--weights", "narrow.h5", *QUICK, "-o", "out"]
+    assert main(["sweep", "--content", *map(str, sorted((studio / "photos").iterdir())), *words]) == 0
+    assert [entry["picture"] for entry in entries("out")] == ["a, with c.png", "b.png"]
+    before = files("out")
+    assert main(["sweep", "--content", "photos", *words, "--resume"]) == 0
+    assert files("out") == before
+    assert main(["sweep", "--content", "photos", *words[:-1], "photos"]) == 2
+    assert "photos/a, with c.png: the run uses this file otherwise" in capsys.readouterr().err
+    assert main(["sweep", "--content", "c.png", "grid.toml", *words]) == 2
+    assert "must be images, got grid.toml; name the TOML file before them" in capsys.readouterr().err
+
+
 def test_skip_bad_leaves_them_out(studio: Path, capsys: pytest.CaptureFixture[str]):
     (studio / "grid.toml").write_text(rows(4, {2: FAULTS[17], 4: FAULTS[90]}))
     assert main(["sweep", "grid.toml", "-o", "out", "--skip-invalid", *QUICK]) == 0
     said = capsys.readouterr()
     assert said.out == "out: 2 of 2 images\n"
     assert "left out: 2 of 4 rows cannot be run. Row 2: gone.png" in said.err
-    assert [entry["picture"] for entry in entries("out")] == ["row0001.png", "row0003.png"]
+    assert [entry["picture"] for entry in entries("out")] == ["c_seed-1.png", "c_seed-3.png"]
 
 
 def test_presets_are_varied_like_any_other_setting():
@@ -155,20 +172,18 @@ def test_what_cannot_work_is_refused(words: tuple[str, ...], message: str, refus
 
 def test_another_sweep_is_not_overwritten(studio: Path, capsys: pytest.CaptureFixture[str]):
     (studio / "out").mkdir()
-    noise_image(8, 8, 0).save(studio / "out" / "row0001.png")
+    noise_image(8, 8, 0).save(studio / "out" / PICTURES[0])
     assert sweep() == 2
-    assert (
-        "out contains the images of a sweep; continue it with --resume, or name another folder"
-        in capsys.readouterr().err
-    )
+    reason = f"out/{PICTURES[0]} exists; continue its sweep with --resume, or name another folder"
+    assert reason in capsys.readouterr().err
 
 
 def test_resume_makes_what_is_missing_damaged_or_of_other_settings(studio: Path, monkeypatch: pytest.MonkeyPatch):
     assert sweep() == 0
     before = files("out")
-    noise_image(20, 24, 0).save(studio / "out" / "row0002.png")
-    (studio / "out" / "row0003.png").unlink()
-    (studio / "out" / "row0004.png").write_bytes(before["row0001.png"])
+    noise_image(20, 24, 0).save(studio / "out" / PICTURES[1])
+    (studio / "out" / PICTURES[2]).unlink()
+    (studio / "out" / PICTURES[3]).write_bytes(before[PICTURES[0]])
     with (studio / "out" / "results.jsonl").open("a") as file:
         file.write('{"row": 2, "pict')
     made: list[int] = []
@@ -249,11 +264,11 @@ def ended(rows_to_live: int, *words: str) -> tuple[int, str]:
 @pytest.mark.slow
 def test_a_sweep_that_was_killed_resumes_to_the_same_bytes():
     assert ended(2) == (-signal.SIGKILL, "")
-    assert [path.name for path in sorted(Path("out").glob("row*"))] == PICTURES[:2]
+    assert [path.name for path in sorted(Path("out").glob("c_*"))] == PICTURES[:2]
     assert len(entries("out")) == 2 and not Path("out/index.html").exists()
-    kept = Path("out/row0001.png").stat().st_mtime_ns
+    kept = Path("out", PICTURES[0]).stat().st_mtime_ns
     assert ended(99, "--resume") == (0, "out: 4 of 4 images\n")
-    assert Path("out/row0001.png").stat().st_mtime_ns == kept
+    assert Path("out", PICTURES[0]).stat().st_mtime_ns == kept
     Path("out").rename("killed")
     assert ended(99)[0] == 0
     assert files("killed") == files("out")
@@ -278,13 +293,13 @@ def test_two_processes_share_the_rows_and_one_that_dies_does_not_stop_the_other(
     assert first[0] == 1 and first[1] == "out: 3 of 4 images\n", first
     message = "error: process 1 ended before the others; the same command with --resume makes only the missing images"
     assert message in first[2] and "process 0 of 2: 2 of 4 rows" in first[2]
-    kept = {path.name: path.stat().st_mtime_ns for path in Path("out").glob("row*")}
-    assert sorted(kept) == ["row0001.png", "row0002.png", "row0003.png"]
+    kept = {path.name: path.stat().st_mtime_ns for path in Path("out").glob("c_*")}
+    assert sorted(kept) == PICTURES[:3]
 
     both = two_processes((99, 99), "--resume")
     assert [code for code, _, _ in both] == [0, 0], both
     assert both[0][1] == "out: 4 of 4 images\n" and both[1][1] == ""
-    assert kept == {path.name: path.stat().st_mtime_ns for path in Path("out").glob("row*") if path.name in kept}
+    assert kept == {path.name: path.stat().st_mtime_ns for path in Path("out").glob("c_*") if path.name in kept}
     assert sorted(path.name for path in Path("out").glob("*.jsonl")) == ["results.jsonl"]
     assert [entry["row"] for entry in entries("out")] == [1, 2, 3, 4]
     assert all(entry["seconds"] is not None for entry in entries("out"))

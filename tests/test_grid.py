@@ -56,15 +56,41 @@ def test_a_name_with_a_plus_is_a_file_if_it_is_there(studio: Path):
 
 def test_a_folder_stands_for_its_pictures(studio: Path):
     (studio / "photos").mkdir()
-    for name in ("b.jpg", "a.png"):
+    names = ["a.png", "b.jpg", "d.gif", "e.ppm", "f,g.tga"]
+    for name in names:
         noise_image(32, 32, 0).save(studio / "photos" / name)
     (studio / "photos" / "notes.txt").write_text("no picture")
-    assert [row.content.name for row in read(content=("photos", "c.png")).rows] == ["a.png", "b.jpg", "c.png"]
+    with pytest.warns(UserWarning, match="left out of photos, as no images: notes.txt"):
+        rows = read(content=("photos", "c.png")).rows
+    assert [row.content.name for row in rows] == [*names, "c.png"]
+    assert [row.name for row in rows] == ["a", "b", "d", "e", "f,g", "c"]
     (studio / "none").mkdir()
     with pytest.raises(
         InputError, match="content must be an image or a folder with images, got the folder none without images"
     ):
         read(content=("none",))
+
+
+def test_names_tell_what_varies():
+    assert [row.name for row in read(style=("s.png", "t.png")).rows] == ["c_s", "c_t"]
+    assert [row.name for row in read(style=("s.png", "s.png+t.png")).rows] == ["c_s", "c_s+t"]
+    several = read(style_layers=("conv1_1", "conv1_1+conv2_1"), seed=("0", "7")).rows
+    assert [row.name for row in several][::3] == [
+        "c_style-layers-conv1_1_seed-0",
+        "c_style-layers-conv1_1+conv2_1_seed-7",
+    ]
+    assert read().rows[0].name == "c"
+
+
+@pytest.mark.parametrize(
+    "names", [["a.png", "a.jpg", "A.bmp"], ["x" * 200 + f"{i}.png" for i in range(3)], ["sheet.png"]]
+)
+def test_names_differ_even_where_letters_are_one(studio: Path, names: list[str]):
+    for name in names:
+        noise_image(32, 32, 0).save(studio / name)
+    found = [row.name for row in read(content=tuple(names)).rows]
+    assert len({name.casefold() for name in found} | {"sheet"}) == len(names) + 1
+    assert all(len(f"{name}.png".encode()) < 128 for name in found)
 
 
 def test_a_file_is_a_product_or_rows():

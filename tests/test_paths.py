@@ -104,7 +104,7 @@ def test_outputs_are_different_files(refused):
         ("features c.png --weights narrow.h5 -o out.png --npz", "x.npz"),
         ("weights convert narrow.h5 -o", "x.h5"),
         ("sweep --content c.png --style s.png --seed 0,1 QUICK -o .", "results.jsonl"),
-        ("sweep --content c.png --style s.png --seed 0,1 QUICK -o .", "row0001.png"),
+        ("sweep --content c.png --style s.png --seed 0,1 QUICK -o .", "c_seed-0.png"),
         ("verify", "x.png"),
         ("resume", "x.run"),
         ("weights show", "x.h5"),

@@ -29,7 +29,7 @@ def test_a_lost_stream_costs_no_picture(desk: Path, command: str, redirection: s
 
 
 def test_a_reader_that_has_seen_enough_is_no_fault(desk: Path):
-    """Both streams go into a pipe that nobody reads: the picture is made, and the code is that of a closed pipe."""
+    """Both streams go into a pipe without a reader: the picture is made, and the code is that of a closed pipe."""
     words = (
         f"({sys.executable} -c 'from stylejax.cli.main import entry; entry()' {TRANSFER} 2>&1; echo $? > code) | true"
     )

@@ -53,7 +53,11 @@ def row(tmp_path: Path) -> Any:
         config = dataclasses.replace(QUICK, **settings)
         sizes = (*shapes[content], 3), [(*shapes[style], 3)]
         return Row(
-            number, tmp_path / content, (tmp_path / style,), make_plan(config, "vgg19", *sizes, read_masks(config))
+            number,
+            f"row{number}",
+            tmp_path / content,
+            (tmp_path / style,),
+            make_plan(config, "vgg19", *sizes, read_masks(config)),
         )
 
     return make

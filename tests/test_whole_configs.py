@@ -125,7 +125,7 @@ def check_same(found: Result | None, expected: Result) -> None:
 
 def check_row(values: dict[str, Any], styles: tuple[str, ...]) -> None:
     config, paths, vgg = run_of(values, styles)
-    row = Row(1, paths[0], tuple(paths[1:]), plan_of(config, paths))
+    row = Row(1, "row", paths[0], tuple(paths[1:]), plan_of(config, paths))
     (painted,) = run_rows([row], {row.network: parameters_for(config)})
     check_same(painted.result, single(config, paths, vgg))
 

@@ -12,6 +12,7 @@ from stylejax.cli.parsing import print_stderr
 from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, device_mesh, graceful_interrupt, start_jax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
+from stylejax.files import kind_of
 from stylejax.sweeps.distributed import DistributedOptions, barrier, distributed_context
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class Sweep:
     grid: Annotated[Positional[Path | None], arg(metavar="[GRID.toml]")] = None
     """File of name = value or name = [value, …] for settings, or a [[row]] for each combination; options override it."""
     out: Annotated[Path, arg(aliases=["-o"])]
-    """Folder for a PNG of each row, results.jsonl, sheet.png and index.html."""
-    content: tuple[str, ...] = ()
-    """Content images, or a folder of them."""
-    style: tuple[str, ...] = ()
-    """Style images, or a folder of them. A + joins several styles or layers to one value, as in conv1_1,conv1_1+conv2_1."""
+    """Folder for a PNG of each row, named after its content, results.jsonl, sheet.png and index.html."""
+    content: tuple[Path, ...] = ()
+    """Content images A,B,… or A B …, or folders of them; the images are named after them."""
+    style: tuple[Path, ...] = ()
+    """Style images or folders. A + joins several styles or layers to one value, as in conv1_1,conv1_1+conv2_1."""
     preset: tuple[str, ...] = ()
     """Presets of default values, as in stylejax transfer."""
     batch_size: int | None = None
@@ -58,7 +59,8 @@ class Sweep:
     distributed: OmitArgPrefixes[DistributedOptions] = DistributedOptions()
 
     def __call__(self) -> int:
-        options = {name: getattr(self, name) for name in ("content", "style", "preset") if getattr(self, name)}
+        options: dict[str, Any] = {name: split_names(getattr(self, name)) for name in ("content", "style")}
+        options = {name: values for name, values in (options | {"preset": self.preset}).items() if values}
         options |= {f.name: values for f in fields(self.config) if (values := getattr(self.config, f.name))}
         if not self.grid and not options:
             raise InputError("the sweep has no settings; list some, as in --style-weight 1e2,1e3, or name a TOML file")
@@ -147,6 +149,15 @@ class Sweep:
             print_stderr(f"stylejax: error: process {', '.join(map(str, dead))} ended before the others; {hint}")
         missing = entries is not None and (len(entries) < count or errors)
         return EXIT_INCOMPLETE if dead or missing else EXIT_OK
+
+
+def split_names(words: Sequence[Path]) -> list[str]:
+    """Return the names in words of the command line: a word is split at commas unless a file has that name."""
+    lists = [[str(word)] if kind_of(word) != "nothing" else str(word).split(",") for word in words]
+    names = [name for names in lists for name in names if name]
+    if grids := [name for name in names if name.endswith(".toml")]:
+        raise InputError(f"--content and --style must be images, got {grids[0]}; name the TOML file before them")
+    return names
 
 
 def _mesh() -> Any:

@@ -104,7 +104,8 @@ class Normalize:
     """Longest side in pixels to which larger images are shrunk."""
 
     def __call__(self) -> int:
-        from stylejax.files import check_distinct, check_writable, kind_of, list_files
+        from stylejax.files import check_distinct, check_writable, kind_of
+        from stylejax.images.folder import list_images
         from stylejax.images.io import read_image
         from stylejax.images.resize import fit_longest_side, resize
         from stylejax.models.normalize import normalize
@@ -113,7 +114,7 @@ class Normalize:
 
         check_writable(self.out)
         start_jax()
-        paths = list_files(self.images) if kind_of(self.images) == "folder" else []
+        paths = list_images(self.images) if kind_of(self.images) == "folder" else []
         if not paths:
             raise InputError(f"--images must be a folder of images, got {self.images}")
         if self.size < 1:

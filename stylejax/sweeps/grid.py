@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 from stylejax.config import TransferConfig, input_files
 from stylejax.config_validation import require_type
 from stylejax.errors import InputError, brief, did_you_mean
-from stylejax.files import kind_of, list_files, require_file
-from stylejax.images.io import FORMATS, read_image
+from stylejax.files import kind_of, require_file
+from stylejax.images.folder import list_images
+from stylejax.images.io import read_image
 from stylejax.models.architecture import VGGWeights
 from stylejax.models.pretrained import load_pretrained
 from stylejax.presets import preset
 from stylejax.runs import schema
+from stylejax.sweeps.names import row_names
 from stylejax.synthesis.factories import require_published_weights
 from stylejax.synthesis.regions import read_mask, read_masks
 from stylejax.synthesis.validation import Plan, make_plan
@@ -39,9 +41,10 @@ MAX_ROWS = 100_000
 
 
 class Row(NamedTuple):
-    """One run of a sweep; `number` counts from 1."""
+    """One run of a sweep; `number` counts from 1, and `name` is that of its image file without the suffix."""
 
     number: int
+    name: str
     content: Path
     styles: tuple[Path, ...]
     plan: Plan
@@ -98,6 +101,7 @@ def _check_rows(settings: Sequence[Mapping[str, Any]]) -> SweepSpec:
     """Check every row, and read each image, mask and network once."""
     shape, network, mask = _memoize(lambda path: read_image(path).shape), _memoize(load_pretrained), _memoize(read_mask)
     spec = SweepSpec([], [], {})
+    names = row_names(settings)
     for number, values in enumerate(settings, 1):
         try:
             config, content, styles = _parse_settings(values)
@@ -112,7 +116,7 @@ def _check_rows(settings: Sequence[Mapping[str, Any]]) -> SweepSpec:
         except InputError as error:
             spec.invalid.append(InvalidRow(number, str(error)))
             continue
-        spec.rows.append(Row(number, content, styles, plan))
+        spec.rows.append(Row(number, names[number - 1], content, styles, plan))
         spec.networks[_network_key(config)] = parameters, explanation
     return spec
 
@@ -184,7 +188,7 @@ def _image_sets(name: str, value: Any, folder: Path) -> list[tuple[Path, ...]]:
         raise InputError(f"{name} must be the name of an image or of a folder, got {value!r}")
     path = folder / names[0]
     if len(names) == 1 and kind_of(path) == "folder":
-        images = [file for file in list_files(path) if file.suffix.lower() in FORMATS]
+        images = list_images(path)
         if not images:
             raise InputError(f"{name} must be an image or a folder with images, got the folder {path} without images")
         return [(image,) for image in images]

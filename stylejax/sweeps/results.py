@@ -35,7 +35,7 @@ NON_FINITE = "the loss was not finite at any step: lower the weights"
 
 
 def row_picture(folder: Path, row: Row) -> Path:
-    return folder / f"row{row.number:04d}.png"
+    return folder / f"{row.name}.png"
 
 
 def check_folder(folder: Path, resume: bool, rows: Sequence[Row], file: Path | None) -> None:
@@ -48,16 +48,18 @@ def check_folder(folder: Path, resume: bool, rows: Sequence[Row], file: Path | N
         file: TOML file of the sweep.
     """
     make_folder(folder)
-    for name in (RESULTS_FILE, SHEET, PAGE):
-        check_writable(folder / name)
+    check_writable(folder / RESULTS_FILE)
     outputs = {name: folder / name for name in (RESULTS_FILE, SHEET, PAGE)}
     outputs |= {f"row {row.number}": row_picture(folder, row) for row in rows}
+    existing = [path for path in outputs.values() if kind_of(path) != "nothing"]
+    for path in existing:
+        check_writable(path)
     files = (input_files(row.config).values() for row in rows)
     inputs = {Path(path) for fields in files for paths in fields for path in paths}
     inputs |= {path for row in rows for path in (row.content, *row.styles)} | ({file} if file else set())
     check_distinct(outputs, inputs | {Path(row.config.weights) for row in rows})
-    if not resume and any(folder.glob("row*.png")):
-        raise InputError(f"{folder} contains the images of a sweep; continue it with --resume, or name another folder")
+    if existing and not resume:
+        raise InputError(f"{existing[0]} exists; continue its sweep with --resume, or name another folder")
 
 
 def row_provenance(networks: Mapping[tuple[str, int], VGGWeights]) -> Callable[[Row], Provenance]:
