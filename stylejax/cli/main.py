@@ -4,6 +4,7 @@ A command is a dataclass: its fields are the options, their docstrings are the h
 are deferred until then, so that `stylejax --help` starts without jax.
 """
 
+import importlib.metadata
 import shlex
 import sys
 import warnings
@@ -19,7 +20,7 @@ from stylejax.cli.features import Features
 from stylejax.cli.files import OutputOptions, RunFiles
 from stylejax.cli.parsing import Output, find_preset, parse_command, print_stderr, with_required_args
 from stylejax.cli.run import run_transfer, to_argv
-from stylejax.cli.runtime import EXIT_INTERRUPTED, configure_jax, enable_huge_pages
+from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, configure_jax, enable_huge_pages
 from stylejax.cli.streams import open_streams
 from stylejax.cli.sweep import Sweep
 from stylejax.config import TransferConfig
@@ -121,6 +122,8 @@ def _main_with_help() -> Any:
 
 def parse(words: Sequence[str]) -> Callable[[], int]:
     """Return the command with its validated options. Raise `InputError` for words that cannot be parsed."""
+    if list(words[:1]) == ["--version"]:
+        return _print_versions
     if words and words[0] in COMMAND_GROUPS:
         group = COMMAND_GROUPS[words[0]]
         return parse_command(group.COMMANDS, words[1:], f"stylejax {words[0]}", str(group.__doc__))
@@ -135,8 +138,13 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
         **provenance.COMMANDS,
         "weights": weights.Weights(),
     }
-    description = "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX."
+    description = "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX. --version shows its version."
     return parse_command(commands, words, "stylejax", description)
+
+
+def _print_versions() -> int:
+    print(", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("stylejax", "jax")))
+    return EXIT_OK
 
 
 def _refuse(reason: str) -> int:

@@ -147,6 +147,7 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "HostImage":
     from stylejax.models.pretrained import load_pretrained
     from stylejax.synthesis.factories import make_vgg
     from stylejax.synthesis.regions import read_masks
+    from stylejax.synthesis.schedule import describe_cost
     from stylejax.synthesis.transfer import run_plan
     from stylejax.synthesis.validation import make_plan
 
@@ -155,6 +156,7 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "HostImage":
     parameters, _ = load_pretrained(config.weights, config.seed)
     shapes = content.shape, [style.shape for style in styles]
     plan = make_plan(config, parameters.network, *shapes, read_masks(config))
+    print_stderr(f"the recorded run takes {describe_cost(plan.schedule, manifest.outcome.steps)}")
     with progress_bar() as bar:
 
         def watch(step: Any) -> bool:

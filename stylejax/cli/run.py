@@ -50,6 +50,7 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     from stylejax.runs.provenance import make_provenance
     from stylejax.runs.schema import plain
     from stylejax.synthesis.factories import make_vgg, require_published_weights
+    from stylejax.synthesis.schedule import describe_cost
     from stylejax.synthesis.transfer import run_plan
     from stylejax.synthesis.validation import make_plan
 
@@ -64,6 +65,8 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     elapsed = read_header(resume).seconds if resume else 0.0
     checkpoint = read_checkpoint(resume, plan) if resume else None
     print_stderr(explanation)
+    if resume or files.protected:
+        print_stderr(f"the recorded run takes {describe_cost(plan.schedule, plan.config.steps)}")
     every, path = files.output.checkpoint_every, checkpoint_path(files.out)
     owned = file_identity(resume) if resume else None
     writer = CheckpointWriter(path, provenance, input_paths(files, config), every, print_stderr, elapsed, owned)

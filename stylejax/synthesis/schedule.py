@@ -104,6 +104,13 @@ def work(schedule: Sequence[Scale], steps: int) -> int:
     return total
 
 
+def describe_cost(schedule: Sequence[Scale], steps: int) -> str:
+    """Return the cost of the first `steps` of a run, for someone who did not choose its settings."""
+    h, w = schedule[-1].size
+    default = sum(side**2 * count for side, count in split_steps(TransferConfig()))
+    return f"{steps:,} steps up to {w}×{h} pixels, {work(schedule, steps) / default:,.2g} times the work of the default settings"
+
+
 def _styles_at(config: TransferConfig, index: int, scales: int, count: int) -> tuple[int, ...]:
     """Return the indices of the styles of a scale: all in a blend, else one after the other."""
     return tuple(range(count)) if config.style_schedule == "blend" or not count else (index * count // scales,)
