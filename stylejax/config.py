@@ -17,8 +17,12 @@ MAX_INT = 10**9
 class TransferConfig:
     """Settings of one style transfer."""
 
-    size: int = 512
-    """Longest side of the result in pixels; the aspect ratio of the content is kept."""
+    size: int | Literal["content"] = 512
+    """Longest side of the result in pixels, or content for that of the content image, whose aspect ratio is kept."""
+    width: int = 0
+    """Width of the result in pixels, in place of --size; 0 leaves it to the size."""
+    height: int = 0
+    """Height of the result in pixels, in place of --size; 0 leaves it to the size."""
     steps: int = 500
     """Number of optimizer steps over all scales."""
     scales: str = "auto"
@@ -94,7 +98,8 @@ class TransferConfig:
             _check_layers(f"{kind}_layers", getattr(self, f"{kind}_layers"), unused)
         for name in ("tile", "shard"):
             parse_count(name, getattr(self, name))
-        parse_scales(self.scales, self.size)
+        if isinstance(self.size, int):
+            parse_scales(self.scales, self.size)
         parse_init(self.init)
         if self.style_weights and self.style_schedule != "blend":
             raise InputError(f"--style-weights needs --style-schedule blend, got {self.style_schedule}; leave one out")
@@ -102,6 +107,13 @@ class TransferConfig:
             raise InputError(f"--ema-decay needs --optimizer adam, got {self.optimizer}; leave one out")
         if self.content_weight + self.style_weight + self.tv_weight == 0:
             raise InputError("content_weight, style_weight and tv_weight must not all be 0")
+
+    @property
+    def side(self) -> int:
+        """Longest side of the result in pixels, once `make_plan` has resolved `size`, `width` and `height` to it."""
+        if isinstance(self.size, str) or self.width or self.height:
+            raise InputError("--size, --width and --height must be resolved by make_plan")
+        return int(self.size)
 
 
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {
@@ -119,7 +131,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "region": ("content_masks", "style_masks", "preserve_mask"),
     "color": ("color",),
     "optimization": ("steps", "scales", "optimizer", "parameterization", "history", "learning_rate", "ema_decay"),
-    "size and memory": ("size", "tile", "shard", "remat", "precision"),
+    "size and memory": ("size", "width", "height", "tile", "shard", "remat", "precision"),
     "output": ("bit_depth",),
 }
 """Fields under each heading of `--help`, in the order of need; each field is in exactly one group."""
@@ -157,7 +169,10 @@ def _check_numbers(config: TransferConfig) -> None:
         require(name, value, 0 <= value < math.inf, "a number of 0 or more")
     for name in ("size", "steps", "history"):
         value = getattr(config, name)
-        require(name, value, 1 <= value <= MAX_INT, f"a whole number from 1 to {MAX_INT}")
+        require(name, value, value == "content" or 1 <= value <= MAX_INT, f"a whole number from 1 to {MAX_INT}")
+    for name in ("width", "height"):
+        value = getattr(config, name)
+        require(name, value, 0 <= value <= MAX_INT, f"a whole number from 0 to {MAX_INT}")
     require("seed", config.seed, 0 <= config.seed < 2**63, "a whole number from 0 to 2^63 - 1")
     require("learning_rate", config.learning_rate, 0 < config.learning_rate < math.inf, "a number above 0")
     require("ema_decay", config.ema_decay, 0 <= config.ema_decay < 1, "a number from 0 to below 1, such as 0.99")

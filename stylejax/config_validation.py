@@ -4,7 +4,7 @@ import numbers
 import reprlib
 from dataclasses import Field
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from stylejax.errors import InputError, did_you_mean
 
@@ -38,8 +38,10 @@ def require_type(field: Field, value: object) -> None:
 
 
 def _fits(kind: Any, value: object) -> bool:
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in (Union, UnionType):
         return any(_fits(option, value) for option in get_args(kind))
+    if get_origin(kind) is Literal:
+        return isinstance(value, str) and value in get_args(kind)
     if get_origin(kind) is tuple:
         return isinstance(value, (tuple, list)) and all(_fits(get_args(kind)[0], part) for part in value)
     if isinstance(value, bool) or kind not in (int, float):
@@ -49,6 +51,8 @@ def _fits(kind: Any, value: object) -> bool:
 
 
 def _expected(kind: Any) -> str:
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in (Union, UnionType):
         return " or ".join(map(_expected, get_args(kind)))
+    if get_origin(kind) is Literal:
+        return ", ".join(map(repr, get_args(kind)))
     return f"a tuple, each {_expected(get_args(kind)[0])}" if get_origin(kind) is tuple else TYPE_NAMES[kind]

@@ -247,6 +247,11 @@ def test_colors_and_narrow_terminals_do_not_break_the_line(capsys: pytest.Captur
     assert said.count("\n") == 1 and "\x1b" not in said
 
 
+def test_the_versions(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"stylejax \d\S*, jax \d\S*\n", capsys.readouterr().out)
+
+
 # Outputs that cannot be written
 
 

@@ -197,7 +197,7 @@ def test_a_preset_is_valid_and_can_be_changed(name: str):
     [
         ("steps", 2.5, "--steps must be a whole number, got 2.5"),
         ("steps", True, "--steps must be a whole number, got True"),
-        ("size", "40", "--size must be a whole number, got '40'"),
+        ("size", "40", "--size must be a whole number or 'content', got '40'"),
         ("style_weight", "3", "--style-weight must be a number, got '3'"),
         ("style_weight", None, "--style-weight must be a number, got None"),
         ("remat", 1, "--remat must be True or False, got 1"),
@@ -207,7 +207,7 @@ def test_a_preset_is_valid_and_can_be_changed(name: str):
         ("style_weights", (1, "2"), "--style-weights must be a tuple, each a number, got (1, '2')"),
         ("pooling", 3, "--pooling must be one of avg, max, got 3"),
         ("init", np.zeros((9, 9, 3)), "--init must be text, got array([[[0., ...0., 0., 0.]]])"),
-        ("size", "x" * 100, f"--size must be a whole number, got {'x' * 100!r}"),
+        ("size", "x" * 100, f"--size must be a whole number or 'content', got {'x' * 100!r}"),
     ],
 )
 def test_python_is_told_what_kind_of_value_a_setting_has(name: str, value: Any, said: str):

@@ -14,6 +14,7 @@ from stylejax.cli.display import Preview, render_half_blocks, supports_color
 from stylejax.cli.main import main
 from stylejax.errors import InputError
 from stylejax.images import video as film_module
+from stylejax.images.io import read_image
 from stylejax.images.video import FPS, LAST_FRAME_SECONDS, MAX_FRAMES, VideoRecorder, check_video_output
 
 RUN = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", "narrow.h5"]
@@ -82,6 +83,8 @@ def test_without_an_encoder_mp4_is_refused_before_the_work(tmp_path, monkeypatch
     [
         ("--video film.gif", "cannot write the video film.gif: its name should end in .webp or .mp4"),
         ("--video missing/film.webp", "the folder missing does not exist; create it first"),
+        ("--save-numbered", "--save-numbered needs --save-every; give the steps between the images"),
+        ("--save-every 2 --save-numbered --init out_0002.png", "the run uses this file otherwise"),
         ("--save-every -1", "--save-every must be a whole number of 0 or more, got -1"),
         ("--save-every 2 -o c.png", "the run uses this file otherwise; name another one"),
         ("--bit-depth 12", "--bit-depth must be 8 or 16, got 12"),
@@ -116,6 +119,12 @@ def test_the_picture_is_saved_as_it_develops(studio, monkeypatch):
     )
     assert main([*RUN, "--save-every", "3"]) == 0
     assert sizes == [(40, 48, 3)] * 3
+
+
+def test_previews_are_numbered(studio):
+    assert main([*RUN, "--save-every", "3", "--save-numbered"]) == 0
+    shapes = {path.name: read_image(path).shape for path in studio.glob("out*.png")}
+    assert sorted(shapes) == ["out.png", "out_0003.png", "out_0006.png"] and set(shapes.values()) == {(40, 48, 3)}
 
 
 def test_a_full_disk_stops_no_run(studio, monkeypatch, capsys):

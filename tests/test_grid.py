@@ -149,7 +149,7 @@ def test_rows_with_the_same_fault_are_named_together():
     ("options", "reason"),
     [
         ({"seed": ("x",)}, "--seed must be a whole number, got 'x'"),
-        ({"size": ("1.5",)}, "--size must be a whole number, got '1.5'"),
+        ({"size": ("1.5",)}, "--size must be a whole number or 'content', got '1.5'"),
         ({"style_weight": ("many",)}, "--style-weight must be a number, got 'many'"),
         ({"style_weight": ("-1",)}, "--style-weight must be a number of 0 or more, got -1.0"),
         ({"optimizer": ("sgd",)}, "--optimizer must be one of lbfgs, adam, got 'sgd'"),

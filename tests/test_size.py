@@ -16,6 +16,7 @@ from jax.sharding import AxisType
 
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
+from stylejax.images.resize import fit_longest_side
 from stylejax.losses.objective import objective
 from stylejax.losses.targets import content_targets, style_targets
 from stylejax.models.architecture import random_weights
@@ -36,6 +37,7 @@ from stylejax.partitioning.tile_grid import halo_size, make_tiles, split_axis
 from stylejax.partitioning.tiled import crop_targets, tiled_styles, tiled_value_and_gradient
 from stylejax.synthesis.problem import TILED
 from stylejax.synthesis.regions import Masks
+from stylejax.synthesis.schedule import resolve_size
 from stylejax.synthesis.transfer import transfer
 from stylejax.synthesis.validation import make_plan
 
@@ -297,6 +299,23 @@ def test_regions_and_other_losses_are_the_same_in_parts(options, narrow_vgg, gen
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(InputError, match=message):
         make_plan(TransferConfig(**options), "vgg19", (64, 64, 3), [(64, 64, 3)], Masks())
+
+
+@pytest.mark.parametrize("content", [(40, 48, 3), (48, 40, 3), (37, 101, 3), (301, 33, 3), (64, 64, 3)])
+def test_a_width_or_a_height_is_exact(content):
+    h, w, _ = content
+    for length in (16, 31, 57, 640):
+        by_width = resolve_size(TransferConfig(width=length), content)
+        by_height = resolve_size(TransferConfig(height=length), content)
+        assert fit_longest_side(content, by_width.side)[1] == length
+        assert fit_longest_side(content, by_height.side)[0] == length
+    both = TransferConfig(width=w, height=h)
+    assert resolve_size(both, content) == resolve_size(TransferConfig(size="content"), content)
+    assert resolve_size(both, content).side == max(h, w)
+    with pytest.raises(
+        InputError, match=f"--height must be {h} for --width {w}, as the aspect ratio .*; leave one of them out"
+    ):
+        resolve_size(TransferConfig(width=w, height=h + 1), content)
 
 
 def test_auto_chooses_what_fits(monkeypatch):

@@ -42,6 +42,8 @@ STEPS = 3
 
 CHOSEN: dict[str, st.SearchStrategy[Any]] = {
     "size": st.just(40),
+    "width": st.sampled_from([0, 0, 40]),
+    "height": st.sampled_from([0, 0, 33]),
     "steps": st.just(STEPS),
     "scales": st.sampled_from(["1", "24", "auto"]),
     "seed": st.integers(0, 9),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stylejax.cli.files import Inputs, RunFiles
@@ -34,7 +35,7 @@ class Preview:
         if plan.partition.shards > 1 and (self.options.save_every or self.options.video or self.options.show):
             raise InputError("--save-every, --video and --show cannot be combined with --shard; leave them out")
         self.video = VideoRecorder(plan.config.steps)
-        self.saved_step, self.last_shown = 0, 0.0
+        self.last_shown = 0.0
         self.text: Text | None = None
         self.enabled = self.options.show and supports_color()
         if self.options.show and not self.enabled:
@@ -44,7 +45,7 @@ class Preview:
         """Render the checkpoint if a preview is due."""
         every, step = self.options.save_every, checkpoint.steps
         consumers: list[Callable[[int, HostImage], None]] = []
-        if every and step - self.saved_step >= every and step < self.plan.config.steps:
+        if every and step % every == 0 and step < self.plan.config.steps:
             consumers.append(self._save)
         if self.options.video and self.video.wants_frame(step):
             consumers.append(self.video.add)
@@ -71,14 +72,19 @@ class Preview:
         from stylejax.images.io import flatten_alpha, write_image
 
         image, alpha = flatten_alpha(image, self.inputs.alpha, self.out)
+        path = numbered_path(self.out, step, self.plan.config.steps) if self.options.save_numbered else self.out
         try:
-            write_image(self.out, image, alpha=alpha, bit_depth=self.plan.config.bit_depth)
+            write_image(path, image, alpha=alpha, bit_depth=self.plan.config.bit_depth)
         except InputError as error:
             print_stderr(f"note: the image was not saved at step {step}; the run continues: {error}")
-        self.saved_step = step
 
     def _show(self, step: int, image: "HostImage") -> None:
         self.text, self.last_shown = render_half_blocks(image), time.monotonic()
+
+
+def numbered_path(out: Path, step: int, steps: int) -> Path:
+    """Return the path of the preview of a step, with at least four digits: out_0050.png."""
+    return out.with_name(f"{out.stem}_{step:0{max(4, len(str(steps)))}}{out.suffix}")
 
 
 def supports_color() -> bool:

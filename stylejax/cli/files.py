@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +34,8 @@ class OutputOptions:
     """Embedding of the run's provenance in the image; OUT.json beside it always holds the same."""
     save_every: int = 0
     """Steps between previews saved in place of the result; 0 saves none."""
+    save_numbered: bool = False
+    """Previews of --save-every in files of their own: OUT_0050.png for step 50 of OUT.png."""
     video: Path | None = None
     """Video file of the image's development: animated .webp, or .mp4 (needs the extra `video`)."""
     show: bool = False
@@ -148,9 +151,15 @@ def _check_outputs(files: RunFiles, config: TransferConfig, resume: Path | None)
         check_video_output(options.video)
     outputs = {"the image": out, "the manifest": sidecar_path(out), "the checkpoint": checkpoint_path(out)}
     outputs |= {f"the {name}": path for name in ("log", "video") if (path := getattr(options, name))}
-    check_distinct(outputs, [*files.protected, files.content, *files.styles, *config_paths(config)])
+    inputs = [*files.protected, files.content, *files.styles, *config_paths(config)]
+    if options.save_numbered:
+        numbered = re.compile(rf"{re.escape(out.stem)}_\d+{re.escape(out.suffix)}")
+        outputs |= {f"step {path.stem}": path for path in inputs if numbered.fullmatch(path.name)}
+    check_distinct(outputs, inputs)
     for name in ("save_every", "checkpoint_every"):
         value = getattr(options, name) or 0
         require(name, value, value >= 0, "a whole number of 0 or more")
+    if options.save_numbered and not options.save_every:
+        raise InputError("--save-numbered needs --save-every; give the steps between the images")
     if not resume:
         check_unused(checkpoint_path(out))

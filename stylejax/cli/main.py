@@ -138,7 +138,9 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
         **provenance.COMMANDS,
         "weights": weights.Weights(),
     }
-    description = "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX. --version shows its version."
+    description = (
+        "A Neural Algorithm of Artistic Style (Gatys, Ecker, Bethge 2015) in JAX. --version shows its version."
+    )
     return parse_command(commands, words, "stylejax", description)
 
 

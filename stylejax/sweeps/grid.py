@@ -168,6 +168,8 @@ def _parse_value(kind: Any, value: Any) -> Any:
     with contextlib.suppress(ValueError):
         if kind in (int, float):
             return kind(value)
+        if kind == TYPES["size"]:
+            return int(value)
         if kind in (tuple[float, ...], float | tuple[float, ...]):
             numbers = [float(number) for number in value.split("+")]
             return numbers if kind == tuple[float, ...] or len(numbers) > 1 else numbers[0]

@@ -179,4 +179,4 @@ def _cached_by_key(maximum: int, compute: Callable[..., Any]) -> Callable[..., A
 
 
 def _needed_bytes(plan: Plan, batch_size: int) -> int:
-    return memory_estimator(plan.workload, plan.partition, batch_size)(plan.config.size)
+    return memory_estimator(plan.workload, plan.partition, batch_size)(plan.config.side)

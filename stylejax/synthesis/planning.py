@@ -48,7 +48,7 @@ def plan_execution(work: Workload) -> Partition:
     _check_tile(work, tile or 0, shards)
     partition = Partition(_auto_tile(work, shards) if tile is None else tile, shards)
     needed = memory_estimator(work, partition)
-    check_memory(needed, _available(shards), work.config.size, _alternatives(work, partition))
+    check_memory(needed, _available(shards), work.config.side, _alternatives(work, partition))
     return partition
 
 
@@ -60,7 +60,7 @@ def memory_estimator(work: Workload, partition: Partition, batch_size: int = 1) 
     config = work.config
 
     def needed(size: int) -> int:
-        steps = split_steps(config)[-1][1] if size == config.size else config.steps
+        steps = split_steps(config)[-1][1] if size == config.side else config.steps
         return predicted_bytes(
             work.network,
             work.layers,
@@ -83,7 +83,7 @@ def _num_shards(work: Workload) -> int:
     if requested is not None:
         return max(requested, 1)
     devices, possible = len(jax.local_devices()), config.padding == "zeros" and not parse_count("tile", config.tile)
-    height = image_size(config, work.layers, work.content, config.size)[0]
+    height = image_size(config, work.layers, work.content, config.side)[0]
     return devices if possible and height >= devices * MIN_ROWS_PER_DEVICE else 1
 
 
@@ -92,7 +92,7 @@ def _auto_tile(work: Workload, shards: int) -> int:
     if shards > 1 or work.config.padding == "circular":
         return 0
     tiles = [tile for tile in TILE_SIZES if tile >= halo_size(work.layers, work.network)]
-    fits = (t for t in (0, *tiles) if memory_estimator(work, Partition(t, 1))(work.config.size) <= 0.9 * _available(1))
+    fits = (t for t in (0, *tiles) if memory_estimator(work, Partition(t, 1))(work.config.side) <= 0.9 * _available(1))
     return next(fits, tiles[-1])
 
 
@@ -120,8 +120,8 @@ def _check_shards(work: Workload, shards: int) -> None:
     if config.padding != "zeros":
         raise InputError(f"--shard cannot be combined with --padding {config.padding}; use zeros, or --tile")
     minimum = shards * total_stride(work.layers)
-    if config.size < minimum:
-        raise InputError(f"--size must be at least {minimum} for --shard {shards}, got {config.size}; use --shard auto")
+    if config.side < minimum:
+        raise InputError(f"--size must be at least {minimum} for --shard {shards}, got {config.side}; use --shard auto")
 
 
 def _available(shards: int) -> int:

@@ -1,11 +1,13 @@
 """Schedule of a run from coarse to fine: the steps, image size and style sizes of each scale."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_scales
+from stylejax.errors import InputError
 from stylejax.images.resize import fit_longest_side
 from stylejax.models.architecture import total_stride
 
@@ -53,7 +55,7 @@ def make_schedule(
 
     def fits(side: int) -> bool:
         image, style_sizes = sizes(side)
-        return side == config.size or min(map(min, (image, *style_sizes))) >= total_stride(layers)
+        return side == config.side or min(map(min, (image, *style_sizes))) >= total_stride(layers)
 
     (first, _), *finer = [(side, steps) for side, steps in split_steps(config) if fits(side)]
     scales = [(first, config.steps - sum(steps for _, steps in finer)), *finer]
@@ -63,11 +65,32 @@ def make_schedule(
     )
 
 
+def resolve_size(config: TransferConfig, content: tuple[int, ...]) -> TransferConfig:
+    """Return the config with `size`, `width` and `height` as one longest side; raise `InputError` if they contradict.
+
+    The longest side `round(width · max(h, w) / w)` of a content (h, w) gives exactly this width; heights are alike.
+    """
+    h, w = content[:2]
+    side = max(h, w) if config.size == "content" else config.size
+    if config.height:
+        side = round(config.height * max(h, w) / h)
+    if config.width:
+        side = round(config.width * max(h, w) / w)
+    resolved = dataclasses.replace(config, size=max(side, 1), width=0, height=0)
+    height, _ = fit_longest_side(content, resolved.side)
+    if config.width and config.height and config.height != height:
+        raise InputError(
+            f"--height must be {height} for --width {config.width}, as the aspect ratio of the content is kept, "
+            f"got {config.height}; leave one of them out"
+        )
+    return resolved
+
+
 def resolutions(config: TransferConfig) -> tuple[int, ...]:
     """Return the longest sides of the scales, from coarse to fine; the last is `size`."""
-    octaves = int(math.log2(max(config.size / MIN_SIDE, 1)))
-    automatic = (*(round(config.size / 2**i) for i in range(octaves, 0, -1)), config.size)
-    return parse_scales(config.scales, config.size) or automatic
+    octaves = int(math.log2(max(config.side / MIN_SIDE, 1)))
+    automatic = (*(round(config.side / 2**i) for i in range(octaves, 0, -1)), config.side)
+    return parse_scales(config.scales, config.side) or automatic
 
 
 def split_steps(config: TransferConfig) -> tuple[tuple[int, int], ...]:
@@ -108,7 +131,8 @@ def describe_cost(schedule: Sequence[Scale], steps: int) -> str:
     """Return the cost of the first `steps` of a run, for someone who did not choose its settings."""
     h, w = schedule[-1].size
     default = sum(side**2 * count for side, count in split_steps(TransferConfig()))
-    return f"{steps:,} steps up to {w}×{h} pixels, {work(schedule, steps) / default:,.2g} times the work of the default settings"
+    ratio = work(schedule, steps) / default
+    return f"{steps:,} steps up to {w}×{h} pixels, {ratio:,.2g} times the work of the default settings"
 
 
 def _styles_at(config: TransferConfig, index: int, scales: int, count: int) -> tuple[int, ...]:

@@ -14,11 +14,14 @@ from stylejax.images.resize import HostImage, resize_mask
 from stylejax.models.architecture import canonical_layer_name, total_stride
 from stylejax.synthesis.planning import Partition, Workload, plan_execution
 from stylejax.synthesis.regions import Masks, check_masks, num_style_parts, region_masks, require_coverage, style_index
-from stylejax.synthesis.schedule import Scale, image_size, make_schedule, style_size
+from stylejax.synthesis.schedule import Scale, image_size, make_schedule, resolve_size, style_size
+
+RESOLVED = ("size", "width", "height", "tile", "shard")
+"""Fields that are recorded as the plan resolves them, so that another machine makes the same image."""
 
 
 class Plan(NamedTuple):
-    """Validated run, with `tile`, `shard` and the names of layers resolved in its config.
+    """Validated run, with the fields `RESOLVED` and the names of layers resolved in its config.
 
     `content_layers` and `style_layers` have weights, and `initial` has the shares of the initial image, empty for a file.
     """
@@ -75,7 +78,7 @@ def make_plan(
     Raises:
         InputError: a layer is unknown, an image or a region too small for the deepest layer, or a run too large for the memory.
     """
-    initial = parse_init(config.init)
+    initial, config = parse_init(config.init), resolve_size(config, content)
     _check_styles(config, initial, bool(styles))
     config = _with_canonical_layers(config, network, bool(styles))
     content_layers, style_layers = parse_layers(config.content_layers), parse_layers(config.style_layers)
@@ -117,11 +120,11 @@ def _check_sizes(
     config: TransferConfig, layers: Sequence[str], content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
 ) -> None:
     """Raise `InputError` for an image with no position in the deepest layer, resized or not."""
-    sizes = [("content", content, image_size(config, layers, content, config.size))]
-    sizes += [("style", shape, style_size(config, shape, config.size, i)) for i, shape in enumerate(styles)]
+    sizes = [("content", content, image_size(config, layers, content, config.side))]
+    sizes += [("style", shape, style_size(config, shape, config.side, i)) for i, shape in enumerate(styles)]
     for role, shape, resized in sizes:
         _require_min_size(f"the {role} image", shape, layers, "give a larger image")
-        _require_min_size(f"at --size {config.size} the {role} image", resized, layers, "use a larger --size")
+        _require_min_size(f"at --size {config.side} the {role} image", resized, layers, "use a larger --size")
 
 
 def _require_min_size(name: str, shape: tuple[int, ...], layers: Sequence[str], remedy: str) -> None:
