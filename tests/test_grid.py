@@ -203,12 +203,12 @@ def test_a_product_beyond_all_bounds_is_refused_before_it_is_made():
 def test_a_picture_is_read_once_even_where_it_is_missing(monkeypatch: pytest.MonkeyPatch):
     seen: list[str] = []
 
-    def look(path: Path) -> np.ndarray:
+    def look(path: Path) -> tuple[np.ndarray, None]:
         seen.append(path.name)
         return original(path)
 
-    original: Callable = grid.read_image
-    monkeypatch.setattr(grid, "read_image", look)
+    original: Callable = grid.read_image_with_alpha
+    monkeypatch.setattr(grid, "read_image_with_alpha", look)
     found = read(seed=("0", "1", "2"), style=("s.png", "gone.png"))
     assert sorted(seen) == ["c.png", "gone.png", "s.png"]
     assert len(found.rows) == 3

@@ -10,7 +10,7 @@ from conftest import noise_image
 from PIL import Image as Pillow
 
 from stylejax.cli.main import main
-from stylejax.images.io import quantize, read_image, read_image_with_alpha, write_image
+from stylejax.images.io import quantize, read_image, read_image_with_alpha, read_stored, write_image
 from stylejax.images.metadata import read_metadata
 from stylejax.images.resize import resize_channel
 
@@ -32,7 +32,7 @@ def alpha(generator):
 def test_sixteen_bits_go_in_and_come_out(tmp_path, image, alpha, suffix, transparent):
     path = tmp_path / f"deep{suffix}"
     write_image(path, image, "a text", alpha if transparent else None, 16)
-    colors, found = read_image_with_alpha(path, flatten=False)
+    colors, found = read_stored(path)
     assert np.array_equal(quantize(colors, 16), np.rint(image.astype(np.float64) * 65535).astype(np.uint16))
     if transparent:
         np.testing.assert_allclose(found, alpha, atol=1 / 65535)
@@ -100,16 +100,16 @@ def test_the_same_picture_is_the_same_bytes(tmp_path, image):
 def test_alpha_is_kept_where_there_is_room(tmp_path, image, alpha, suffix):
     path = tmp_path / f"alpha{suffix}"
     write_image(path, image, "", alpha)
-    np.testing.assert_allclose(read_image_with_alpha(path)[1], alpha, atol=0.51 / 255)
+    np.testing.assert_allclose(read_stored(path)[1], alpha, atol=0.51 / 255)
     if suffix != ".webp":
-        assert np.array_equal(quantize(read_image_with_alpha(path, flatten=False)[0]), quantize(image))
+        assert np.array_equal(quantize(read_stored(path)[0]), quantize(image))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
 def test_alpha_lies_on_white_elsewhere(tmp_path, image, suffix):
     clear, path = np.zeros((9, 7), np.float32), tmp_path / f"opaque{suffix}"
     write_image(path, image, "", clear)
-    assert read_image_with_alpha(path)[1] is None
+    assert read_stored(path)[1] is None
     np.testing.assert_allclose(read_image(path), 1, atol=1 / 255)
 
 
@@ -152,7 +152,7 @@ def test_a_transparent_content_makes_a_transparent_picture_that_is_verified(stud
 def test_a_changed_lower_byte_is_noticed(studio, capsys):
     words = ["-o", "o.png", "--weights", "narrow.h5", "--size", "32", "--steps", "2", "--bit-depth", "16"]
     assert main(["transfer", "c.png", "s.png", *words]) == 0
-    colors, alpha = read_image_with_alpha("o.png", flatten=False)
+    colors, alpha = read_stored("o.png")
     pixels = quantize(colors, 16)
     pixels[0, 0, 0] ^= 1
     write_image("o.png", pixels.astype(np.float32) / 65535, read_metadata("o.png"), alpha, 16)

@@ -48,7 +48,7 @@ class Preview:
         if every and step % every == 0 and step < self.plan.config.steps:
             consumers.append(self._save)
         if self.options.video and self.video.wants_frame(step):
-            consumers.append(self.video.add)
+            consumers.append(self._film)
         if self.enabled and time.monotonic() - self.last_shown >= SHOW_SECONDS:
             consumers.append(self._show)
         if consumers:
@@ -62,7 +62,7 @@ class Preview:
         """Write the video, with the result as its last frame."""
         if not self.options.video:
             return
-        self.video.add(step, image)
+        self._film(step, image)
         try:
             self.video.write(self.options.video)
         except InputError as error:
@@ -71,7 +71,7 @@ class Preview:
     def _save(self, step: int, image: "HostImage") -> None:
         from stylejax.images.io import flatten_alpha, write_image
 
-        image, alpha = flatten_alpha(image, self.inputs.alpha, self.out)
+        image, alpha = flatten_alpha(image, self.inputs.masks.content_alpha, self.out)
         path = numbered_path(self.out, step, self.plan.config.steps) if self.options.save_numbered else self.out
         try:
             write_image(path, image, alpha=alpha, bit_depth=self.plan.config.bit_depth)
@@ -79,7 +79,15 @@ class Preview:
             print_stderr(f"note: the image was not saved at step {step}; the run continues: {error}")
 
     def _show(self, step: int, image: "HostImage") -> None:
-        self.text, self.last_shown = render_half_blocks(image), time.monotonic()
+        self.text, self.last_shown = render_half_blocks(self._opaque(image)), time.monotonic()
+
+    def _film(self, step: int, image: "HostImage") -> None:
+        self.video.add(step, self._opaque(image))
+
+    def _opaque(self, image: "HostImage") -> "HostImage":
+        from stylejax.images.alpha import blend_with_white
+
+        return blend_with_white(image, self.inputs.masks.content_alpha)
 
 
 def numbered_path(out: Path, step: int, steps: int) -> Path:

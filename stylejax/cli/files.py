@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from stylejax.config_validation import require
 from stylejax.errors import InputError
 
 if TYPE_CHECKING:
-    from stylejax.images.resize import Alpha, HostImage
+    from stylejax.images.resize import HostImage
     from stylejax.runs.provenance import InputPaths
     from stylejax.synthesis.regions import Masks
 
@@ -56,28 +56,35 @@ class RunFiles:
 
 
 class Inputs(NamedTuple):
-    """Images, alpha of the content, and masks of a run."""
+    """Images and masks of a run."""
 
     content: "HostImage"
-    alpha: "Alpha | None"
     styles: "list[HostImage]"
     masks: "Masks"
 
 
 def read_inputs(files: RunFiles, config: TransferConfig, resume: Path | None) -> Inputs:
     """Read the images of a run after checking its output files. Raise `InputError` for unusable files."""
-    from stylejax.images.io import read_image, read_image_with_alpha, supports_alpha
-    from stylejax.synthesis.regions import read_masks
+    from stylejax.images.io import read_image_with_alpha, supports_alpha
 
     _check_outputs(files, config, resume)
     for path in input_files(config)["init"]:
-        read_image(path)
-    content, alpha = read_image_with_alpha(files.content)
-    if alpha is not None and not supports_alpha(files.out):
+        read_image_with_alpha(path)
+    inputs = load_inputs(files.content, files.styles, config)
+    if inputs.masks.content_alpha is not None and not supports_alpha(files.out):
         print_stderr(
             f"note: {files.out.suffix} files are opaque: the image is put on white; PNG, WebP and TIFF keep the alpha"
         )
-    return Inputs(content, alpha, [read_image(path) for path in files.styles], read_masks(config))
+    return inputs
+
+
+def load_inputs(content: Path, styles: Sequence[Path], config: TransferConfig) -> Inputs:
+    """Read the images and masks of a run."""
+    from stylejax.images.io import read_image_with_alpha
+    from stylejax.synthesis.regions import read_masks
+
+    (image, *style_images), alpha = zip(*map(read_image_with_alpha, (content, *styles)), strict=True)
+    return Inputs(image, style_images, read_masks(config, alpha))
 
 
 def config_paths(config: TransferConfig) -> list[Path]:

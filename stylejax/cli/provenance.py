@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from stylejax.cli.files import OutputOptions, RunFiles
+from stylejax.cli.files import OutputOptions, RunFiles, load_inputs
 from stylejax.cli.parsing import print_stderr, with_required_args
 from stylejax.cli.run import run_transfer
 from stylejax.cli.runtime import EXIT_OK, device_mesh, enable_determinism, is_deterministic, start_jax
@@ -117,21 +117,19 @@ class Verify:
     input: OmitArgPrefixes[InputOverrides] = InputOverrides()
 
     def __call__(self) -> int:
-        from stylejax.images.io import flatten_alpha, quantize, read_image_with_alpha
+        from stylejax.images.io import quantize, read_stored
         from stylejax.runs.manifest import read
         from stylejax.runs.rerun import find_inputs, is_lossless, matches_manifest
 
         manifest = read(self.image)
-        pixels = quantize(read_image_with_alpha(self.image, flatten=False)[0], manifest.provenance.config.bit_depth)
+        pixels = quantize(read_stored(self.image)[0], manifest.provenance.config.bit_depth)
         if not matches_manifest(pixels, manifest, is_lossless(self.image)):
             print(f"{self.image}: changed since it was made; its pixels do not match its manifest")
             return EXIT_DIFFERENT
         _restore_determinism(manifest.provenance)
         start_jax()
         inputs = find_inputs(manifest.provenance, self.image, self.input.paths())
-        content_alpha = read_image_with_alpha(inputs.content)[1]
-        image, alpha = flatten_alpha(_repeat(manifest, inputs), content_alpha, self.image)
-        return _compare(self.image, pixels, image, alpha, manifest)
+        return _compare(self.image, pixels, *_repeat(manifest, inputs, self.image), manifest)
 
 
 def _restore_determinism(provenance: "Provenance") -> None:
@@ -140,22 +138,21 @@ def _restore_determinism(provenance: "Provenance") -> None:
         enable_determinism()
 
 
-def _repeat(manifest: "Manifest", inputs: "Inputs") -> "HostImage":
-    """Repeat a run in memory; an interrupted run is repeated up to the same step."""
+def _repeat(manifest: "Manifest", inputs: "Inputs", path: Path) -> "tuple[HostImage, Alpha | None]":
+    """Repeat the run of `path` in memory, an interrupted one up to the same step; return the image and alpha to write."""
     from stylejax.cli.display import progress_bar
-    from stylejax.images.io import read_image
+    from stylejax.images.io import flatten_alpha
     from stylejax.models.pretrained import load_pretrained
     from stylejax.synthesis.factories import make_vgg
-    from stylejax.synthesis.regions import read_masks
     from stylejax.synthesis.schedule import describe_cost
     from stylejax.synthesis.transfer import run_plan
     from stylejax.synthesis.validation import make_plan
 
     config = inputs.config
-    content, styles = read_image(inputs.content), [read_image(path) for path in inputs.styles]
+    content, styles, masks = load_inputs(inputs.content, inputs.styles, config)
     parameters, _ = load_pretrained(config.weights, config.seed)
     shapes = content.shape, [style.shape for style in styles]
-    plan = make_plan(config, parameters.network, *shapes, read_masks(config))
+    plan = make_plan(config, parameters.network, *shapes, masks)
     print_stderr(f"the recorded run takes {describe_cost(plan.schedule, manifest.outcome.steps)}")
     with progress_bar() as bar:
 
@@ -164,14 +161,13 @@ def _repeat(manifest: "Manifest", inputs: "Inputs") -> "HostImage":
             return step.step >= manifest.outcome.steps
 
         vgg, mesh = make_vgg(config, parameters), device_mesh("rows", plan.partition.shards)
-        return run_plan(
-            plan, content, styles, vgg, callback=watch, on_checkpoint=None, resume_from=None, mesh=mesh
-        ).image
+        result = run_plan(plan, content, styles, vgg, callback=watch, on_checkpoint=None, resume_from=None, mesh=mesh)
+    return flatten_alpha(result.image, masks.content_alpha, path)
 
 
 def _compare(path: Path, pixels: Any, image: "HostImage", alpha: "Alpha | None", manifest: "Manifest") -> int:
     """Compare the pixels of a file with the repeated image after it is written in the same format."""
-    from stylejax.images.io import quantize, read_image_with_alpha, write_image
+    from stylejax.images.io import quantize, read_stored, write_image
     from stylejax.runs.environment import environment, environment_diff
     from stylejax.runs.manifest import pixels_hash
     from stylejax.runs.rerun import difference
@@ -180,7 +176,7 @@ def _compare(path: Path, pixels: Any, image: "HostImage", alpha: "Alpha | None",
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"repeat{path.suffix}"
         write_image(copy, image, alpha=alpha, bit_depth=bit_depth)
-        repeated = quantize(read_image_with_alpha(copy, flatten=False)[0], bit_depth)
+        repeated = quantize(read_stored(copy)[0], bit_depth)
     changes = ", ".join(environment_diff(dict(manifest.provenance.environment), environment()))
     same_pixels = pixels_hash(quantize(image, bit_depth)) == manifest.outcome.sha256
     distance = difference(pixels, repeated) if repeated.shape == pixels.shape else None

@@ -117,7 +117,7 @@ def _write_result(
     from stylejax.images.io import flatten_alpha
     from stylejax.runs.manifest import Manifest, embedded_json, outcome, write_sidecar
 
-    image, alpha = flatten_alpha(result.image, inputs.alpha, files.out)
+    image, alpha = flatten_alpha(result.image, inputs.masks.content_alpha, files.out)
     result = result._replace(image=image)
     manifest = Manifest(provenance, outcome(result, seconds, config.bit_depth))
     embedded = embedded_json(manifest) if files.output.metadata else ""
@@ -128,12 +128,14 @@ def _write_result(
 
 
 def _report(result: "Result", files: RunFiles, inputs: Inputs, checkpoint: Path | None) -> int:
+    from stylejax.images.io import flatten_alpha
     from stylejax.images.resize import resize
     from stylejax.synthesis.reconstruct import psnr
 
     h, w = result.image.shape[:2]
     if not inputs.styles:
-        print(f"PSNR {psnr(result.image, resize(inputs.content, h, w)):.1f} dB")
+        content, _ = flatten_alpha(resize(inputs.content, h, w), inputs.masks.content_alpha, files.out)
+        print(f"PSNR {psnr(result.image, content):.1f} dB")
     print(f"{files.out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
     if not result.interrupted:
         return EXIT_OK

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float
 
-from stylejax.images.resize import HostImage
+from stylejax.images.resize import Alpha, HostImage
 
 ColorMode: TypeAlias = Literal["style", "match", "luminance", "after"]
 Luma: TypeAlias = Float[np.ndarray, "_ _"]
@@ -34,15 +34,20 @@ def restores_color(color: ColorMode) -> bool:
 
 
 def apply_color_mode(
-    color: ColorMode, content: HostImage, styles: Sequence[HostImage]
+    color: ColorMode, content: HostImage, styles: Sequence[HostImage], alpha: Sequence[Alpha | None] = ()
 ) -> tuple[HostImage, list[HostImage]]:
-    """Return content and styles for the network: unchanged, gray, or styles in the content's colors."""
+    """Return content and styles for the network: unchanged, gray, or styles in the content's colors.
+
+    `alpha` is that of the content and of each style; empty if all are opaque.
+    """
     if not styles_depend_on_content(color):
         return content, list(styles)
+    shown, *masks = alpha or [None] * (1 + len(styles))
+    pairs = list(zip(styles, masks, strict=False))
     if color == "luminance":
         tone = luma(content)
-        return _gray(tone), [_gray(match_luma(luma(style), tone)) for style in styles]
-    return content, [match_color(style, content) for style in styles]
+        return _gray(tone), [_gray(match_luma(luma(style), tone, mask, shown)) for style, mask in pairs]
+    return content, [match_color(style, content, mask, shown) for style, mask in pairs]
 
 
 def restore_color(color: ColorMode, image: HostImage, content: HostImage) -> HostImage:
@@ -57,29 +62,43 @@ def luma(image: HostImage) -> Luma:
     return (image @ LUMA).astype(np.float32)
 
 
-def match_luma(tone: Luma, reference: Luma) -> Luma:
-    """Return `σ_C/σ_S · (L - μ_S) + μ_C`, with the mean and deviation of `reference`."""
-    ratio = reference.std(dtype=np.float64) / max(tone.std(dtype=np.float64), 1e-6)
-    return (ratio * (tone - tone.mean(dtype=np.float64)) + reference.mean(dtype=np.float64)).astype(np.float32)
+def match_luma(tone: Luma, reference: Luma, alpha: Alpha | None = None, reference_alpha: Alpha | None = None) -> Luma:
+    """Return `σ_C/σ_S · (L - μ_S) + μ_C`, with the mean and deviation of `reference`; pixels count by their alpha."""
+    (mean, deviation), (mean_c, deviation_c) = _mean_and_std(tone, alpha), _mean_and_std(reference, reference_alpha)
+    return (deviation_c / max(deviation, 1e-6) * (tone - mean) + mean_c).astype(np.float32)
 
 
-def match_color(style: HostImage, content: HostImage) -> HostImage:
+def match_color(
+    style: HostImage, content: HostImage, alpha: Alpha | None = None, content_alpha: Alpha | None = None
+) -> HostImage:
     """Return `A x + b` for each style pixel x, with the mean and covariance of the content's colors.
+
+    Pixels count by their alpha.
 
     `A Σ_S Aᵀ = Σ_C` and `b = μ_C - A μ_S`. Several A satisfy this; `Σ_S^-½ (Σ_S^½ Σ_C Σ_S^½)^½ Σ_S^-½`, the optimal transport
     between normal distributions, moves the colors least. Values may leave [0, 1].
     """
     pixels, reference = (x.reshape(-1, 3).astype(np.float64) for x in (style, content))
-    sigma_s, sigma_c = _covariance(pixels, MIN_VARIANCE), _covariance(reference, 1e-12)
+    shares, content_shares = (None if a is None else a.ravel() for a in (alpha, content_alpha))
+    sigma_s, sigma_c = _covariance(pixels, MIN_VARIANCE, shares), _covariance(reference, 1e-12, content_shares)
     root, inverse = _power(sigma_s, 0.5), _power(sigma_s, -0.5)
     a = inverse @ _power(root @ sigma_c @ root, 0.5) @ inverse
-    matched = (pixels - pixels.mean(0)) @ a.T + reference.mean(0)
+    matched = (pixels - np.average(pixels, 0, shares)) @ a.T + np.average(reference, 0, content_shares)
     return matched.reshape(style.shape).astype(np.float32)
 
 
-def _covariance(pixels: Float[np.ndarray, "n 3"], minimum: float) -> Float[np.ndarray, "3 3"]:
+def _mean_and_std(tone: Luma, alpha: Alpha | None) -> tuple[float, float]:
+    if alpha is None:
+        return tone.mean(dtype=np.float64), tone.std(dtype=np.float64)
+    mean = np.average(tone.astype(np.float64), weights=alpha)
+    return mean, np.average((tone - mean) ** 2, weights=alpha) ** 0.5
+
+
+def _covariance(
+    pixels: Float[np.ndarray, "n 3"], minimum: float, shares: Float[np.ndarray, " n"] | None
+) -> Float[np.ndarray, "3 3"]:
     """Return Σ with all its eigenvalues at least `minimum`."""
-    values, vectors = np.linalg.eigh(np.cov(pixels.T, bias=True))
+    values, vectors = np.linalg.eigh(np.cov(pixels.T, bias=True, aweights=shares))
     return (vectors * np.maximum(values, minimum)) @ vectors.T
 
 

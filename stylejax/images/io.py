@@ -14,9 +14,10 @@ from PIL import ImageCms, ImageOps
 
 from stylejax.errors import InputError, brief
 from stylejax.files import check_writable, kind_of, write_atomically
+from stylejax.images.alpha import blend_with_white, fill_hidden, resize_alpha
 from stylejax.images.high_bit_depth import FORMATS_16BIT, decode_low_bytes, encode_png16, encode_tiff16
 from stylejax.images.metadata import metadata_save_kwargs
-from stylejax.images.resize import Alpha, HostImage, resize_channel
+from stylejax.images.resize import Alpha, HostImage
 
 FORMATS = {
     ".png": "PNG",
@@ -45,14 +46,22 @@ def read_image(path: str | os.PathLike[str]) -> HostImage:
     All formats of Pillow are supported. An animation gives its first frame and a warning. PNG and TIFF files with 16 bits
     keep them if they are sRGB. Raises `InputError` if the file is missing, damaged, not an image, or above `MAX_PIXELS`.
     """
-    return read_image_with_alpha(path)[0]
+    return blend_with_white(*read_stored(path))
 
 
-def read_image_with_alpha(path: str | os.PathLike[str], flatten: bool = True) -> tuple[HostImage, Alpha | None]:
-    """Read an image as `read_image` does, and its alpha; None means that the file has no transparency.
+def read_image_with_alpha(path: str | os.PathLike[str]) -> tuple[HostImage, Alpha | None]:
+    """Read the colors and the alpha of an image, as a run takes them; None means that all of it is opaque.
 
-    With `flatten=False` the colors are not blended with white.
+    Below transparent pixels are the colors of the visible ones. Raises `InputError` as `read_image`, and if none is visible.
     """
+    image, alpha = read_stored(path)
+    if alpha is not None and not alpha.any():
+        raise InputError(f"{path} is wholly transparent; give an image with visible pixels")
+    return fill_hidden(image, alpha), alpha
+
+
+def read_stored(path: str | os.PathLike[str]) -> tuple[HostImage, Alpha | None]:
+    """Read the colors of an image as they are stored, hidden ones included, and its alpha."""
     data = _read_bytes(Path(path))
     # Decoders fail on hostile bytes with many exceptions (OSError, SyntaxError, struct.error, zlib.error, …).
     try:
@@ -64,7 +73,7 @@ def read_image_with_alpha(path: str | os.PathLike[str], flatten: bool = True) ->
             image.load()
             # The second image of a phone's MPO file is a gain map or a depth map, not a frame.
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            array, alpha = _read_16bit(data, flatten) or _read_8bit(image, flatten)
+            array, alpha = _read_16bit(data) or _read_8bit(image)
     except InputError:
         raise
     except Pillow.DecompressionBombError:
@@ -75,7 +84,7 @@ def read_image_with_alpha(path: str | os.PathLike[str], flatten: bool = True) ->
         raise InputError(f"{path} is damaged ({brief(error)}); export or download it again") from None
     if frames > 1:
         warnings.warn(f"{path} has {frames} frames; the first is taken", stacklevel=3)
-    return array, alpha
+    return array, alpha if alpha is not None and (alpha < 1).any() else None
 
 
 def check_writable_image(path: str | os.PathLike[str], bit_depth: int = 8) -> None:
@@ -125,12 +134,9 @@ def flatten_alpha(
     image: HostImage, alpha: Alpha | None, path: str | os.PathLike[str]
 ) -> tuple[HostImage, Alpha | None]:
     """Return image and resized alpha for a file; without transparency, the image blended with white."""
-    if alpha is None:
-        return image, None
-    alpha = np.clip(resize_channel(alpha, *image.shape[:2]), 0, 1)
-    if supports_alpha(path):
-        return image, alpha
-    return _composite_on_white(np.concatenate([image, alpha[..., None]], 2)), None
+    if alpha is None or not supports_alpha(path):
+        return blend_with_white(image, alpha), None
+    return image, resize_alpha(alpha, *image.shape[:2])
 
 
 def quantize(image: Float[np.ndarray, "h w c"], bit_depth: int = 8) -> Pixels:
@@ -193,7 +199,7 @@ def _to_srgb(image: Pillow.Image) -> Pillow.Image:
         return image
 
 
-def _read_16bit(data: bytes, flatten: bool) -> tuple[HostImage, Alpha | None] | None:
+def _read_16bit(data: bytes) -> tuple[HostImage, Alpha | None] | None:
     """Decode 16-bit sRGB with or without alpha; None for other images, which are read with 8 bits."""
     upper, lower = (Pillow.open(io.BytesIO(data)) for _ in range(2))
     profile = _srgb_profile()
@@ -203,29 +209,20 @@ def _read_16bit(data: bytes, flatten: bool) -> tuple[HostImage, Alpha | None] | 
     channels *= 256
     channels += np.asarray(ImageOps.exif_transpose(lower))
     channels /= 65535
-    has_alpha = channels.shape[2] == 4
-    image = _composite_on_white(channels) if has_alpha and flatten else channels[..., :3]
-    return image, channels[..., 3] if has_alpha else None
+    return channels[..., :3], channels[..., 3] if channels.shape[2] == 4 else None
 
 
-def _read_8bit(image: Pillow.Image, flatten: bool) -> tuple[HostImage, Alpha | None]:
+def _read_8bit(image: Pillow.Image) -> tuple[HostImage, Alpha | None]:
     """Convert an image of any mode; gray with more than 8 bits keeps them."""
     image, alpha = _to_srgb(ImageOps.exif_transpose(image)), None
     if image.has_transparency_data:
         alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _from_deep_gray(np.asarray(image, np.float32), image.mode), alpha
-    if alpha is not None and flatten:
-        white = Pillow.new("RGBA", image.size, "white")
-        image = Pillow.alpha_composite(white, image.convert("RGBA"))
     array = np.array(image.convert("RGB"), np.float32)
     # In place, to avoid a second array of a large image.
     array /= 255
     return array, alpha
-
-
-def _composite_on_white(channels: Float[np.ndarray, "_ _ 4"]) -> HostImage:
-    return channels[..., :3] * channels[..., 3:] + (1 - channels[..., 3:])
 
 
 def _from_deep_gray(gray: Float[np.ndarray, "h w"], mode: str) -> HostImage:

@@ -19,7 +19,8 @@ from stylejax.config_validation import require_type
 from stylejax.errors import InputError, brief, did_you_mean
 from stylejax.files import kind_of, require_file
 from stylejax.images.folder import list_images
-from stylejax.images.io import read_image
+from stylejax.images.io import read_image_with_alpha
+from stylejax.images.resize import Alpha
 from stylejax.models.architecture import VGGWeights
 from stylejax.models.pretrained import load_pretrained
 from stylejax.presets import preset
@@ -99,18 +100,18 @@ def load_sweep(file: Path | None, options: Mapping[str, Sequence[str]]) -> Sweep
 
 def _check_rows(settings: Sequence[Mapping[str, Any]]) -> SweepSpec:
     """Check every row, and read each image, mask and network once."""
-    shape, network, mask = _memoize(lambda path: read_image(path).shape), _memoize(load_pretrained), _memoize(read_mask)
+    look, network, mask = _memoize(_shape_and_alpha), _memoize(load_pretrained), _memoize(read_mask)
     spec = SweepSpec([], [], {})
     names = row_names(settings)
     for number, values in enumerate(settings, 1):
         try:
             config, content, styles = _parse_settings(values)
             for path in input_files(config)["init"]:
-                shape(Path(path))
-            shapes = shape(content), [shape(path) for path in styles]
+                look(Path(path))
+            shapes, alpha = zip(*map(look, (content, *styles)), strict=True)
             parameters, explanation = network(*_network_key(config))
             require_published_weights(config, parameters.normalized)
-            plan = make_plan(config, parameters.network, *shapes, read_masks(config, mask))
+            plan = make_plan(config, parameters.network, shapes[0], shapes[1:], read_masks(config, alpha, mask))
             if plan.partition != (0, 1):
                 raise InputError("--tile and --shard must be off in a sweep; leave them out, or run stylejax transfer")
         except InputError as error:
@@ -119,6 +120,11 @@ def _check_rows(settings: Sequence[Mapping[str, Any]]) -> SweepSpec:
         spec.rows.append(Row(number, names[number - 1], content, styles, plan))
         spec.networks[_network_key(config)] = parameters, explanation
     return spec
+
+
+def _shape_and_alpha(path: Path) -> tuple[tuple[int, ...], Alpha | None]:
+    image, alpha = read_image_with_alpha(path)
+    return image.shape, alpha
 
 
 def _network_key(config: TransferConfig) -> tuple[str, int]:

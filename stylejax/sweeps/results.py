@@ -18,7 +18,7 @@ from typing import Any
 from stylejax.config import input_files
 from stylejax.errors import InputError
 from stylejax.files import check_distinct, check_writable, kind_of, list_files, make_folder, write_atomically
-from stylejax.images.io import flatten_alpha, quantize, read_image_with_alpha, write_image
+from stylejax.images.io import flatten_alpha, quantize, read_stored, write_image
 from stylejax.models.architecture import VGGWeights
 from stylejax.runs import schema
 from stylejax.runs.manifest import Manifest, embedded_json, outcome, read
@@ -73,7 +73,7 @@ def load_finished(folder: Path, row: Row, provenance: Provenance) -> Manifest | 
     path = row_picture(folder, row)
     try:
         manifest = read(path)
-        pixels = quantize(read_image_with_alpha(path, flatten=False)[0], row.config.bit_depth)
+        pixels = quantize(read_stored(path)[0], row.config.bit_depth)
         is_intact = matches_manifest(pixels, manifest, lossless=True)
     except InputError:
         return None
@@ -87,7 +87,7 @@ def save_row(folder: Path, row_result: RowResult, provenance: Provenance, lines:
     manifest = None
     if result:
         path, bit_depth = row_picture(folder, row), row.config.bit_depth
-        image, alpha = flatten_alpha(result.image, read_image_with_alpha(row.content)[1], path)
+        image, alpha = flatten_alpha(result.image, row.plan.masks.content_alpha, path)
         manifest = Manifest(provenance, outcome(result._replace(image=image), seconds, bit_depth))
         write_image(path, image, embedded_json(manifest), alpha, bit_depth)
     line = _line(folder, row, provenance, manifest, seconds)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from stylejax.config import TransferConfig
 from stylejax.images import color
-from stylejax.images.io import read_image
+from stylejax.images.io import read_image_with_alpha
 from stylejax.images.resize import HostImage
 from stylejax.losses.objective import objective
 from stylejax.models.architecture import VGGWeights
@@ -126,7 +126,7 @@ def _result(row: Row, image: HostImage, scales: Sequence[Solution]) -> Result | 
     """Return the result of a row; None if the loss was not finite at a scale, at which `transfer` raises."""
     if any(solution.aux is None for solution in scales):
         return None
-    content = read_image(row.content) if color.restores_color(row.config.color) else image
+    content = read_image_with_alpha(row.content)[0] if color.restores_color(row.config.color) else image
     image = postprocess(row.plan, content, image)
     evaluations = sum(solution.evaluations for solution in scales)
     return Result(image, scales[-1].value, scales[-1].aux, row.config.steps, evaluations, False)
@@ -134,12 +134,13 @@ def _result(row: Row, image: HostImage, scales: Sequence[Solution]) -> Result | 
 
 def _job_factory(vgg: VGG, mode: color.ColorMode) -> Callable[[Row], Job]:
     """Return a function that makes the job of a row; the jobs share cached images and targets."""
-    read = functools.lru_cache(8)(read_image)
+    read = functools.lru_cache(8)(read_image_with_alpha)
     content_targets, style_targets = _cached_by_key(64, content_targets_at), _cached_by_key(256, style_targets_at)
 
     @functools.lru_cache(8)
     def inputs(content: Path, styles: tuple[Path, ...]) -> Inputs:
-        return Inputs(*color.apply_color_mode(mode, read(content), [read(path) for path in styles]))
+        (image, *style_images), alpha = zip(*map(read, (content, *styles)), strict=True)
+        return Inputs(*color.apply_color_mode(mode, image, style_images, alpha))
 
     def make_job(row: Row) -> Job:
         # Some color modes give the styles the colors of the content.

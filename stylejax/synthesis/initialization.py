@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from stylejax.config import TransferConfig
-from stylejax.images.io import read_image
+from stylejax.images.io import read_image_with_alpha
 from stylejax.images.resize import HostImage, resize
 
 NOISE_STD = 0.05
@@ -28,7 +28,7 @@ def initial_image(
     }
     match list(initial.items()):
         case []:
-            return resize(read_image(config.init), *size)
+            return resize(read_image_with_alpha(config.init)[0], *size)
         case [(name, _)]:
             return images[name]()
         case blend:

@@ -1,9 +1,10 @@
-"""Masks of regions: which part of the image takes which style, and which part is preserved.
+"""Masks of regions: which part of the image takes which style, which part is preserved, and which part of a style is visible.
 
 A mask is an array (h, w) in [0, 1], 1 inside the region, of any size with the aspect ratio of its image.
 At a layer it is average-pooled as often as the network pools.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,8 +13,8 @@ from jaxtyping import Float
 
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
-from stylejax.images.io import read_image
-from stylejax.images.resize import resize_mask
+from stylejax.images.io import read_stored
+from stylejax.images.resize import Alpha, resize_mask
 from stylejax.models.architecture import block_index
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
@@ -23,29 +24,40 @@ MAX_CHROMA = 0.1
 
 
 class Masks(NamedTuple):
-    """Masks of the regions of the image, of the parts of the styles for them, and of the preserved region."""
+    """Masks of the regions of the image, of the parts of the styles for them, and of the preserved region.
+
+    `alpha` is that of the content and of each style, None for an opaque image; it is empty if all are opaque.
+    """
 
     content: Sequence[Any] = ()
     style: Sequence[Any] = ()
     preserve: Any = None
+    alpha: Sequence[Any] = ()
+
+    @property
+    def content_alpha(self) -> Any:
+        return self.alpha[0] if self.alpha else None
 
 
-def read_masks(config: TransferConfig, read: Callable[[str], Mask] | None = None) -> Masks:
-    """Read the masks of a config, each by `read`, which is `read_mask` by default.
+def read_masks(
+    config: TransferConfig, alpha: Sequence[Alpha | None] = (), read: Callable[[str], Mask] | None = None
+) -> Masks:
+    """Read the masks of a config, each by `read`, which is `read_mask` by default; `alpha` is that of `Masks`.
 
     Raises `InputError` for a file that is missing, not an image, or not gray.
     """
     read = read or read_mask
     preserve = read(config.preserve_mask) if config.preserve_mask else None
-    return Masks([read(p) for p in config.content_masks], [read(p) for p in config.style_masks], preserve)
+    return Masks([read(p) for p in config.content_masks], [read(p) for p in config.style_masks], preserve, alpha)
 
 
 def read_mask(path: str) -> Mask:
-    """Read a gray image as a mask (h, w), 1 for white; raise `InputError` for an image in color."""
-    image = read_image(path)
-    if np.ptp(image, axis=-1).max() > MAX_CHROMA:
+    """Read a gray image as a mask (h, w), 1 for white, 0 where transparent; raise `InputError` for an image in color."""
+    image, alpha = read_stored(path)
+    alpha = np.ones(image.shape[:2], np.float32) if alpha is None else alpha
+    if (np.ptp(image, axis=-1) * alpha).max() > MAX_CHROMA:
         raise InputError(f"{path} is in color; a mask must be a gray image, white inside the region and black outside")
-    return image.mean(-1)
+    return image.mean(-1) * alpha
 
 
 def num_style_parts(styles: int, masks: Masks) -> int:
@@ -74,7 +86,15 @@ def check_masks(
         for i, (mask, shape) in enumerate(zip(masks.style, shapes, strict=True), 1)
     ]
     preserve = None if masks.preserve is None else _mask(masks.preserve, "the preserve mask", content, "content")
-    return Masks(content_masks, style_masks, preserve)
+    return Masks(content_masks, style_masks, preserve, _check_alpha(masks.alpha, [content, *styles]))
+
+
+def style_mask(masks: Masks, part: int, styles: int, height: int, width: int) -> Mask | None:
+    """Return the style mask (height, width) of a part times the alpha of its image; None means a mask of ones."""
+    given = masks.style[part] if masks.style else None
+    alpha = masks.alpha[1 + style_index(part, styles)] if masks.alpha else None
+    shares = [resize_mask(mask, height, width) for mask in (given, alpha) if mask is not None]
+    return functools.reduce(np.multiply, shares) if shares else None
 
 
 def region_masks(masks: Masks, count: int, height: int, width: int) -> dict[str, Mask | None]:
@@ -142,6 +162,18 @@ def _check_counts(masks: Masks, config: TransferConfig, images: int) -> None:
         raise InputError(
             f"--style-scale has {len(config.style_scale)} numbers for {images} styles; give one for each, or one for all"
         )
+
+
+def _check_alpha(alpha: Sequence[Any], images: Sequence[tuple[int, ...]]) -> list[Mask | None]:
+    if len(alpha) not in (0, len(images)):
+        raise InputError(
+            f"alpha must be that of the content and of each style ({len(images)}), got {len(alpha)}; use None"
+        )
+    roles = ["content", *(f"style {i}" for i in range(1, len(images)))]
+    return [
+        None if mask is None else _mask(mask, f"the alpha of {role}", image, role)
+        for mask, image, role in zip(alpha, images, roles, strict=False)
+    ]
 
 
 def _mask(mask: Any, name: str, image: tuple[int, ...], role: str) -> Mask:

@@ -19,7 +19,7 @@ from stylejax.losses.targets import (
     style_targets,
 )
 from stylejax.models.vgg import VGG
-from stylejax.synthesis.regions import Masks, layer_masks, region_masks, style_index
+from stylejax.synthesis.regions import Masks, layer_masks, region_masks, style_index, style_mask
 from stylejax.synthesis.schedule import Scale
 from stylejax.synthesis.validation import Plan
 from stylejax.types import Features
@@ -77,8 +77,7 @@ def _part_targets(
     """Return the targets of one style image, or of a masked part of it, by layer."""
     index = style_index(part, len(inputs.styles))
     size = scale.style_sizes[index]
-    mask = resize_mask(plan.masks.style[part], *size) if plan.masks.style else None
-    guides = layer_masks(mask, plan.style_layers)
+    guides = layer_masks(style_mask(plan.masks, part, len(inputs.styles), *size), plan.style_layers)
     return compute(vgg, resize(inputs.styles[index], *size), guides, plan.config.style_representation)
 
 

@@ -145,7 +145,7 @@ def run_plan(
     if shards > 1 and (mesh is None or mesh.size != shards):
         devices = mesh.size if mesh else 0
         raise InputError(f"mesh must have {shards} devices for --shard {shards}, got {devices}; give transfer a mesh")
-    inputs = Inputs(*color.apply_color_mode(plan.config.color, content, styles))
+    inputs = Inputs(*color.apply_color_mode(plan.config.color, content, styles, plan.masks.alpha))
     job = Job(
         plan,
         functools.partial(build_problem, plan, inputs, vgg, mesh=mesh),

@@ -10,10 +10,18 @@ import numpy as np
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_init, parse_layers
 from stylejax.errors import InputError
-from stylejax.images.resize import HostImage, resize_mask
+from stylejax.images.resize import HostImage
 from stylejax.models.architecture import canonical_layer_name, total_stride
 from stylejax.synthesis.planning import Partition, Workload, plan_execution
-from stylejax.synthesis.regions import Masks, check_masks, num_style_parts, region_masks, require_coverage, style_index
+from stylejax.synthesis.regions import (
+    Masks,
+    check_masks,
+    num_style_parts,
+    region_masks,
+    require_coverage,
+    style_index,
+    style_mask,
+)
 from stylejax.synthesis.schedule import Scale, image_size, make_schedule, resolve_size, style_size
 
 RESOLVED = ("size", "width", "height", "tile", "shard")
@@ -149,6 +157,6 @@ def _check_regions(
         number = int(region or 0)
         name = f"content mask {number}" if number <= len(masks.content) else "the region left for the last style"
         require_coverage(name if number else "the region outside the preserve mask", mask, layers)
-    for part, mask in enumerate(masks.style):
-        size = last.style_sizes[style_index(part, len(styles))]
-        require_coverage(f"style mask {part + 1}", resize_mask(mask, *size), layers)
+    for part in range(count):
+        mask = style_mask(masks, part, len(styles), *last.style_sizes[style_index(part, len(styles))])
+        require_coverage(f"{'style mask' if masks.style else 'the visible part of style'} {part + 1}", mask, layers)
