@@ -122,7 +122,7 @@ class Verify:
         from stylejax.runs.rerun import find_inputs, is_lossless, matches_manifest
 
         manifest = read(self.image)
-        pixels = quantize(read_stored(self.image)[0], manifest.provenance.config.bit_depth)
+        pixels = quantize(read_stored(self.image, whole=True)[0], manifest.provenance.config.bit_depth)
         if not matches_manifest(pixels, manifest, is_lossless(self.image)):
             print(f"{self.image}: changed since it was made; its pixels do not match its manifest")
             return EXIT_DIFFERENT
@@ -176,7 +176,7 @@ def _compare(path: Path, pixels: Any, image: "HostImage", alpha: "Alpha | None",
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"repeat{path.suffix}"
         write_image(copy, image, alpha=alpha, bit_depth=bit_depth)
-        repeated = quantize(read_stored(copy)[0], bit_depth)
+        repeated = quantize(read_stored(copy, whole=True)[0], bit_depth)
     changes = ", ".join(environment_diff(dict(manifest.provenance.environment), environment()))
     same_pixels = pixels_hash(quantize(image, bit_depth)) == manifest.outcome.sha256
     distance = difference(pixels, repeated) if repeated.shape == pixels.shape else None

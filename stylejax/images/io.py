@@ -2,7 +2,6 @@
 
 import io
 import os
-import struct
 import warnings
 from pathlib import Path
 from typing import TypeAlias
@@ -10,12 +9,12 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps
 
 from stylejax.errors import InputError, brief
 from stylejax.files import check_writable, kind_of, write_atomically
 from stylejax.images.alpha import blend_with_white, fill_hidden, resize_alpha
-from stylejax.images.high_bit_depth import FORMATS_16BIT, decode_low_bytes, encode_png16, encode_tiff16
+from stylejax.images.decode import decode, srgb_profile
+from stylejax.images.high_bit_depth import FORMATS_16BIT, encode_png16, encode_tiff16
 from stylejax.images.metadata import metadata_save_kwargs
 from stylejax.images.resize import Alpha, HostImage
 
@@ -30,9 +29,6 @@ FORMATS = {
 }
 """Formats that are written, by suffix."""
 
-MAX_PIXELS = 8192 * 6144
-"""Largest image that is decoded: with alpha or 16 bits a channel, it takes 1.9 GiB on the way."""
-
 MAX_BYTES = 2**30
 """Largest file that is read, far above any image; it ends the reading of /dev/zero."""
 
@@ -43,8 +39,9 @@ Pixels: TypeAlias = UInt8[np.ndarray, "_ _ _"] | UInt16[np.ndarray, "_ _ _"]
 def read_image(path: str | os.PathLike[str]) -> HostImage:
     """Read an image file upright by its EXIF, converted to sRGB by its profile and blended with white.
 
-    All formats of Pillow are supported. An animation gives its first frame and a warning. PNG and TIFF files with 16 bits
-    keep them if they are sRGB. Raises `InputError` if the file is missing, damaged, not an image, or above `MAX_PIXELS`.
+    All formats of Pillow are supported. An animation gives its first frame and a warning, and so does a very large image, which
+    is reduced (`decode`). PNG and TIFF files with 16 bits keep them if they are sRGB. Raises `InputError` if the file is
+    missing, damaged, not an image, or would take too much memory.
     """
     return blend_with_white(*read_stored(path))
 
@@ -60,30 +57,20 @@ def read_image_with_alpha(path: str | os.PathLike[str]) -> tuple[HostImage, Alph
     return fill_hidden(image, alpha), alpha
 
 
-def read_stored(path: str | os.PathLike[str]) -> tuple[HostImage, Alpha | None]:
-    """Read the colors of an image as they are stored, hidden ones included, and its alpha."""
+def read_stored(path: str | os.PathLike[str], whole: bool = False) -> tuple[HostImage, Alpha | None]:
+    """Read the colors of an image as they are stored, hidden ones included, and its alpha; `whole` refuses to reduce it."""
     data = _read_bytes(Path(path))
     # Decoders fail on hostile bytes with many exceptions (OSError, SyntaxError, struct.error, zlib.error, …).
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Pillow.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(_too_large(path, f" ({image.width}×{image.height} pixels)"))
-            image.load()
-            # The second image of a phone's MPO file is a gain map or a depth map, not a frame.
-            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            array, alpha = _read_16bit(data) or _read_8bit(image)
-    except InputError:
-        raise
-    except Pillow.DecompressionBombError:
-        raise InputError(_too_large(path)) from None
+        array, alpha, notes = decode(data, whole)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from None
     except Pillow.UnidentifiedImageError:
         raise InputError(f"{path} is not an image file; give a PNG, JPEG, WebP, TIFF, GIF or BMP file") from None
     except Exception as error:
         raise InputError(f"{path} is damaged ({brief(error)}); export or download it again") from None
-    if frames > 1:
-        warnings.warn(f"{path} has {frames} frames; the first is taken", stacklevel=3)
+    for note in notes:
+        warnings.warn(f"{path} {note}", stacklevel=3)
     return array, alpha if alpha is not None and (alpha < 1).any() else None
 
 
@@ -149,9 +136,9 @@ def quantize(image: Float[np.ndarray, "h w c"], bit_depth: int = 8) -> Pixels:
 def _encode(pixels: Pixels, kind: str, options: dict) -> bytes:
     if pixels.dtype == np.uint16:
         encode = encode_png16 if kind == "PNG" else encode_tiff16
-        return encode(pixels, _srgb_profile(), options)
+        return encode(pixels, srgb_profile(), options)
     buffer = io.BytesIO()
-    Pillow.fromarray(pixels).save(buffer, kind, icc_profile=_srgb_profile(), **options)
+    Pillow.fromarray(pixels).save(buffer, kind, icc_profile=srgb_profile(), **options)
     return buffer.getvalue()
 
 
@@ -171,63 +158,3 @@ def _read_bytes(path: Path) -> bytes:
     if not data:
         raise InputError(f"{path} is empty (zero bytes); export or download it again")
     return data
-
-
-def _too_large(path: str | os.PathLike[str], size: str = "") -> str:
-    return f"{path} is too large{size} to be decoded safely: the limit is {MAX_PIXELS:,} pixels; shrink it first"
-
-
-def _srgb_profile() -> bytes:
-    """Return the sRGB profile with a fixed creation date, so that equal images are equal files."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
-
-
-def _to_srgb(image: Pillow.Image) -> Pillow.Image:
-    """Convert colors by the embedded profile; ignore one that is damaged or of another color mode."""
-    profile = image.info.get("icc_profile")
-    if profile and image.mode in ("P", "PA", "LA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L", "LAB"):
-        return image
-    target = ImageCms.createProfile("sRGB")
-    mode = "RGBA" if image.mode == "RGBA" else "RGB"
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, source, target, outputMode=mode) or image
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image
-
-
-def _read_16bit(data: bytes) -> tuple[HostImage, Alpha | None] | None:
-    """Decode 16-bit sRGB with or without alpha; None for other images, which are read with 8 bits."""
-    upper, lower = (Pillow.open(io.BytesIO(data)) for _ in range(2))
-    profile = _srgb_profile()
-    if not decode_low_bytes(lower) or upper.info.get("icc_profile", profile) != profile:
-        return None
-    channels = np.array(ImageOps.exif_transpose(upper), np.float32)
-    channels *= 256
-    channels += np.asarray(ImageOps.exif_transpose(lower))
-    channels /= 65535
-    return channels[..., :3], channels[..., 3] if channels.shape[2] == 4 else None
-
-
-def _read_8bit(image: Pillow.Image) -> tuple[HostImage, Alpha | None]:
-    """Convert an image of any mode; gray with more than 8 bits keeps them."""
-    image, alpha = _to_srgb(ImageOps.exif_transpose(image)), None
-    if image.has_transparency_data:
-        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return _from_deep_gray(np.asarray(image, np.float32), image.mode), alpha
-    array = np.array(image.convert("RGB"), np.float32)
-    # In place, to avoid a second array of a large image.
-    array /= 255
-    return array, alpha
-
-
-def _from_deep_gray(gray: Float[np.ndarray, "h w"], mode: str) -> HostImage:
-    """Divide integers by 65535, and floats by 1, 255 or 65535, the first that covers the maximum."""
-    gray = np.nan_to_num(gray, nan=0.0, posinf=0.0, neginf=0.0)
-    maximum = gray.max()
-    full = 65535 if mode != "F" or maximum > 255 else 255 if maximum > 1 else 1
-    return np.repeat(np.clip(gray / full, 0, 1)[..., None], 3, -1)

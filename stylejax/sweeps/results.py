@@ -73,7 +73,7 @@ def load_finished(folder: Path, row: Row, provenance: Provenance) -> Manifest | 
     path = row_picture(folder, row)
     try:
         manifest = read(path)
-        pixels = quantize(read_stored(path)[0], row.config.bit_depth)
+        pixels = quantize(read_stored(path, whole=True)[0], row.config.bit_depth)
         is_intact = matches_manifest(pixels, manifest, lossless=True)
     except InputError:
         return None
