@@ -100,9 +100,11 @@ def test_scales_that_make_no_sense_are_refused(scales: str):
 
 
 @pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight"])
-@pytest.mark.parametrize("value", [-1.0, -1e-300, float("nan"), float("inf"), -float("inf")])
-def test_a_weight_is_a_number_of_zero_or_more(name: str, value: float):
-    with pytest.raises(InputError, match=f"{flag_name(name)} must be a number of 0 or more"):
+@pytest.mark.parametrize(
+    "value", [-1.0, -1e-300, float("nan"), float("inf"), -float("inf"), 1e39, 3e38, 1e20, 1e-15, 1e-50]
+)
+def test_a_weight_is_zero_or_a_number_that_float32_can_square(name: str, value: float):
+    with pytest.raises(InputError, match=f"{flag_name(name)} must be 0 or from 1e-12 to 1e.12, got"):
         with_option(name, value)
 
 
@@ -129,10 +131,17 @@ def test_a_seed_is_zero_or_more_and_has_an_end(value: int):
         TransferConfig(seed=value)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e39, 1e-50])
 def test_a_learning_rate_is_above_zero(value: float):
-    with pytest.raises(InputError, match="--learning-rate must be a number above 0, got .*"):
+    with pytest.raises(InputError, match="--learning-rate must be from 1e-12 to 1e.12, got .*"):
         TransferConfig(learning_rate=value)
+
+
+@pytest.mark.parametrize("name", ["content_layers", "style_layers"])
+@pytest.mark.parametrize("weight", ["1e39", "1e308", "1e-50", "nan", "-1"])
+def test_the_weight_of_a_layer_is_a_weight(name: str, weight: str):
+    with pytest.raises(InputError, match=f"{flag_name(name)} must be names, each with :WEIGHT or without, 0 or from"):
+        with_option(name, ("conv1_1", f"conv2_1:{weight}"))
 
 
 @pytest.mark.parametrize("name", ["content_layers", "style_layers"])

@@ -255,7 +255,7 @@ def test_bad_input_is_refused_in_one_line_before_the_work(name, words, message, 
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("figure2", ["--style-weight", "-1"], "--style-weight must be a number of 0 or more, got -1.0"),
+        ("figure2", ["--style-weight", "-1"], "--style-weight must be 0 or from 1e-12 to 1e+12, got -1.0"),
         ("figure2", ["{photo}", *["{tall}"] * 26], "styles must be at most 25, one a letter, got 26; give fewer"),
         ("figure2", ["{photo}", "{small}"], "give a larger image"),
         ("figure1", ["{photo}", "--style", "{small}"], "the style image is 8×8 pixels"),

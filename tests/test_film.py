@@ -96,8 +96,11 @@ def test_without_an_encoder_mp4_is_refused_before_the_work(tmp_path, monkeypatch
             "--init must be different initial images with shares that sum to 1, such as content+noise:0.3, got",
         ),
         ("--init noise:0.5", "must be different initial images with shares that sum to 1"),
-        ("--style-layers conv1_1:x", "must be names, each with :WEIGHT or without, of 0 or more, not all 0"),
-        ("--style-layers conv1_1:-1,conv2_1", "of 0 or more, not all 0"),
+        (
+            "--style-layers conv1_1:x",
+            "must be names, each with :WEIGHT or without, 0 or from 1e-12 to 1e+12, not all 0",
+        ),
+        ("--style-layers conv1_1:-1,conv2_1", "0 or from 1e-12 to 1e+12, not all 0"),
         ("--style-layers conv1_1:0", "not all 0"),
         ("--style-layers conv1_1:1,conv1_1:2", "one or more different layers"),
         ("--content-layers conv4_22:2", "unknown layer 'conv4_22' (did you mean 'conv4_2'?)"),

@@ -133,7 +133,7 @@ def test_bad_rows_are_all_named_and_the_others_kept():
     assert [row.number for row in found.rows] == [n for n in range(1, 201) if n not in bad]
     said = found.error_message()
     assert said.startswith("3 of 200 rows cannot be run. Row 17: gone.png does not exist; check the name of the file.")
-    assert "Row 90: --style-weight must be a number of 0 or more, got nan." in said
+    assert "Row 90: --style-weight must be 0 or from 1e-12 to 1e+12, got nan." in said
     assert "Row 161: unknown layer 'conv9_1'" in said and said.count("Row") == 3
 
 
@@ -151,7 +151,7 @@ def test_rows_with_the_same_fault_are_named_together():
         ({"seed": ("x",)}, "--seed must be a whole number, got 'x'"),
         ({"size": ("1.5",)}, "--size must be a whole number or 'content', got '1.5'"),
         ({"style_weight": ("many",)}, "--style-weight must be a number, got 'many'"),
-        ({"style_weight": ("-1",)}, "--style-weight must be a number of 0 or more, got -1.0"),
+        ({"style_weight": ("-1",)}, "--style-weight must be 0 or from 1e-12 to 1e+12, got -1.0"),
         ({"optimizer": ("sgd",)}, "--optimizer must be one of lbfgs, adam, got 'sgd'"),
         ({"weights": ("gone.h5",)}, "no weights file 'gone.h5'"),
         ({"init": ("gone.png",)}, "gone.png does not exist"),

@@ -284,9 +284,11 @@ def test_a_color_picture_is_no_mask(tmp_path, photo):
         stylejax.read_mask(str(tmp_path / "p.png"))
 
 
-@pytest.mark.parametrize("weights", [(-1.0, 1.0), (float("nan"), 1.0), (float("inf"),), (0.0, 0.0)])
+@pytest.mark.parametrize(
+    "weights", [(-1.0, 1.0), (float("nan"), 1.0), (float("inf"),), (0.0, 0.0), (1e39, 1.0), (1e-50,)]
+)
 def test_weights_of_styles_that_mean_nothing_are_refused(weights):
-    with pytest.raises(InputError, match="--style-weights must be numbers of 0 or more, and not all 0, got .*"):
+    with pytest.raises(InputError, match="--style-weights must be numbers, each 0 or from .*, and not all 0, got .*"):
         TransferConfig(style_weights=weights)
 
 

@@ -184,8 +184,8 @@ def test_the_same_seed_gives_the_same_bytes_in_two_processes(narrow_parameters, 
     [
         ({"content_layers": ("conv4_22",)}, r"unknown layer 'conv4_22' \(did you mean 'conv4_2'\?\)"),
         ({"size": 12}, r"at --size 12 the content image is 12×10 pixels, and layer conv5_1 needs at least 16 pixels"),
-        ({"style_weight": -1.0}, r"--style-weight must be a number of 0 or more, got -1.0"),
-        ({"content_weight": float("nan")}, r"--content-weight must be a number of 0 or more, got nan"),
+        ({"style_weight": -1.0}, r"--style-weight must be 0 or from 1e-12 to 1e.12, got -1.0"),
+        ({"content_weight": float("nan")}, r"--content-weight must be 0 or from 1e-12 to 1e.12, got nan"),
         ({"preset": "papre"}, r"unknown preset 'papre' \(did you mean 'paper'\?\)"),
     ],
 )
