@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from stylejax.config_parsing import parse_count, parse_init, parse_layers, parse_scales
-from stylejax.config_validation import require, require_type
+from stylejax.config_validation import require, to_type
 from stylejax.errors import InputError, did_you_mean
 
 MAX_INT = 10**9
@@ -97,7 +97,7 @@ class TransferConfig:
     def __post_init__(self) -> None:
         """Raise `InputError` for a value that no run can have."""
         for field in fields(self):
-            require_type(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, to_type(field, getattr(self, field.name)))
         _check_numbers(self)
         for kind in ("content", "style"):
             unused = getattr(self, f"{kind}_weight") == 0

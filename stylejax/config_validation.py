@@ -1,6 +1,8 @@
-"""Type and range checks of single settings, with their error messages. Standard library only."""
+"""Conversion, and type and range checks, of single settings, with their error messages. Standard library only."""
 
-import numbers
+import contextlib
+import operator
+import os
 import reprlib
 from dataclasses import Field
 from types import UnionType
@@ -22,32 +24,49 @@ def require(name: str, value: object, ok: bool, expected: str, hint: str = "") -
     if not ok:
         # Abbreviated only if very long, such as an array; a list of layers is shown whole.
         text = repr(value) if len(repr(value)) < 300 else reprlib.repr(value)
-        raise InputError(f"{flag_name(name)} must be {expected}, got {text}{hint}")
+        raise InputError(f"{flag_name(name)} must be {expected}, got {' '.join(text.split())}{hint}")
 
 
-def require_type(field: Field, value: object) -> None:
-    """Raise `InputError` unless the value has the field's type or is one of its choices.
+def to_type(field: Field, value: Any) -> Any:
+    """Return the value in the field's type: numbers of any library, paths, lists and one-dimensional arrays are converted.
 
-    The command-line parser checks types itself; this check is for Python callers.
+    Raises `InputError` for other types, and unless the value is one of the field's choices.
     """
     if get_origin(field.type) is Literal:
         choices: tuple[Any, ...] = get_args(field.type)
-        require(field.name, value, value in choices, f"one of {', '.join(choices)}", did_you_mean(str(value), choices))
-    else:
-        require(field.name, value, _fits(field.type, value), _expected(field.type))
+        ok = isinstance(value, str) and value in choices
+        require(field.name, value, ok, f"one of {', '.join(choices)}", did_you_mean(str(value), choices))
+        return value
+    try:
+        return _convert(field.type, value)
+    except (TypeError, ValueError, OverflowError):
+        require(field.name, value, False, _expected(field.type))
 
 
-def _fits(kind: Any, value: object) -> bool:
+def _convert(kind: Any, value: Any) -> Any:
+    """Return the value in the type `kind`, or raise an error of Python."""
+    rank = getattr(value, "ndim", int(isinstance(value, (tuple, list))))
     if get_origin(kind) in (Union, UnionType):
-        return any(_fits(option, value) for option in get_args(kind))
-    if get_origin(kind) is Literal:
-        return isinstance(value, str) and value in get_args(kind)
-    if get_origin(kind) is tuple:
-        return isinstance(value, (tuple, list)) and all(_fits(get_args(kind)[0], part) for part in value)
-    if isinstance(value, bool) or kind not in (int, float):
-        return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-    # Numbers of any library are accepted.
-    return isinstance(value, numbers.Integral) if kind is int else hasattr(value, "__float__")
+        *options, last = get_args(kind)
+        for option in options:
+            with contextlib.suppress(TypeError):
+                return _convert(option, value)
+        return _convert(last, value)
+    if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
+        return value
+    if get_origin(kind) is tuple and kind != tuple[float, ...] and isinstance(value, str | os.PathLike):
+        value, rank = (value,), 1
+    if get_origin(kind) is tuple and rank == 1:
+        return tuple(_convert(get_args(kind)[0], part) for part in value)
+    if kind is str and isinstance(value, str | os.PathLike):
+        return str(os.fspath(value))
+    if kind is int and not isinstance(value, bool):
+        return operator.index(value)
+    if kind is float and rank == 0 and hasattr(value, "__float__") and not isinstance(value, bool):
+        return float(value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    raise TypeError
 
 
 def _expected(kind: Any) -> str:

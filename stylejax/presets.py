@@ -36,6 +36,8 @@ Deviation: the port starts from the mean color of ImageNet, not from gray.
 
 def preset(name: str) -> TransferConfig:
     """Return the preset of that name. Raise `InputError` if there is none."""
-    if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}: choose one of {', '.join(PRESETS)}")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(
+            f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}: choose one of {', '.join(PRESETS)}"
+        )
     return PRESETS[name]

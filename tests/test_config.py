@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from stylejax import config as config_module
 from stylejax.config import TransferConfig, replace_fields
-from stylejax.config_validation import flag_name, require_type
+from stylejax.config_validation import flag_name, to_type
 from stylejax.errors import InputError, did_you_mean
 from stylejax.presets import PRESETS, preset
 from stylejax.synthesis.schedule import MIN_SIDE, resolutions, split_steps
@@ -211,7 +212,15 @@ def test_a_preset_is_valid_and_can_be_changed(name: str):
         ("style_weight", None, "--style-weight must be a number, got None"),
         ("remat", 1, "--remat must be True or False, got 1"),
         ("tile", 16, "--tile must be text, got 16"),
-        ("style_layers", "conv1_1", "--style-layers must be a tuple, each text, got 'conv1_1'"),
+        ("style_layers", {"conv1_1": 1.0}, "--style-layers must be a tuple, each text, got {'conv1_1': 1.0}"),
+        ("style_weight", 10**400, "--style-weight must be a number, got 100000000000000000...0000000000000000000"),
+        ("style_weight", np.ones(2), "--style-weight must be a number, got array([1., 1.])"),
+        (
+            "pooling",
+            np.array(["avg"]),
+            "--pooling must be one of avg, max, got array(['avg'], dtype='<U3') (did you mean 'avg'?)",
+        ),
+        ("preserve_mask", np.ones((3, 2)), "--preserve-mask must be text, got array([[1., 1.], [1., 1.], [1., 1.]])"),
         ("style_scale", "1", "--style-scale must be a number or a tuple, each a number, got '1'"),
         ("style_weights", (1, "2"), "--style-weights must be a tuple, each a number, got (1, '2')"),
         ("pooling", 3, "--pooling must be one of avg, max, got 3"),
@@ -222,7 +231,7 @@ def test_a_preset_is_valid_and_can_be_changed(name: str):
 def test_python_is_told_what_kind_of_value_a_setting_has(name: str, value: Any, said: str):
     """The tests' own checker of types is before `TransferConfig` and says it in its way."""
     with pytest.raises(InputError) as refused:
-        require_type(TransferConfig.__dataclass_fields__[name], value)
+        to_type(TransferConfig.__dataclass_fields__[name], value)
     assert str(refused.value) == said
 
 
@@ -232,12 +241,30 @@ def test_a_config_looks_at_the_kinds_of_its_values():
     assert done.stdout == "--tile must be text, got 16\n"
 
 
-def test_numbers_of_any_library_will_do():
-    known = TransferConfig.__dataclass_fields__
-    for name, value in (("steps", np.int64(3)), ("style_weight", np.float32(7)), ("style_scale", (1, np.float64(2)))):
-        require_type(known[name], value)
-    require_type(known["content_weight"], jnp.float32(2))
-    require_type(known["style_weights"], [1, 2])
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("steps", np.int64(3), 3),
+        ("steps", jnp.int32(3), 3),
+        ("style_weight", np.float32(7), 7.0),
+        ("content_weight", jnp.float32(2), 2.0),
+        ("style_scale", 1, 1.0),
+        ("style_scale", np.array(1.0), 1.0),
+        ("style_scale", (1, np.float64(2)), (1.0, 2.0)),
+        ("style_scale", np.ones(2), (1.0, 1.0)),
+        ("style_scale", [1], (1.0,)),
+        ("style_weights", [1, 2], (1.0, 2.0)),
+        ("style_layers", "conv1_1", ("conv1_1",)),
+        ("style_layers", np.array(["conv1_1"]), ("conv1_1",)),
+        ("init", Path("a.png"), "a.png"),
+        ("content_masks", [Path("a.png")], ("a.png",)),
+        ("content_masks", Path("a.png"), ("a.png",)),
+    ],
+)
+def test_a_setting_is_a_plain_value_of_its_type(name: str, value: Any, expected: Any):
+    """Numbers of any library, arrays, lists and paths are converted."""
+    converted = to_type(TransferConfig.__dataclass_fields__[name], value)
+    assert converted == expected and type(converted) is type(expected)
 
 
 def test_an_unknown_setting_is_told_the_nearest():

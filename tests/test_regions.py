@@ -226,7 +226,7 @@ TINY[3, 5] = 1
             Masks(content=[np.ones((40, 48, 3))]),
             1,
             {},
-            r"content mask 1 must be .*, got an array \(40, 48, 3\) of float64",
+            r"content mask 1 must be .*, got an array \(40, 48, 3\) of float32",
         ),
         (Masks(content=[np.ones((40, 48), np.uint8)]), 1, {}, "must be .h, w. of floats in"),
         (Masks(), 2, {"style_weights": (1.0,)}, "--style-weights has 1 numbers for 2 styles; give one for each"),

@@ -15,9 +15,9 @@ from stylejax.config_parsing import parse_init
 from stylejax.errors import InputError
 from stylejax.images.resize import resize
 from stylejax.models.weights_file import save_weights
+from stylejax.synthesis.arguments import check_image
 from stylejax.synthesis.initialization import initial_image, noise
 from stylejax.synthesis.transfer import transfer
-from stylejax.synthesis.validation import check_image
 
 FEW = {"content_layers": ("conv2_1",), "style_layers": ("conv1_1", "conv2_1"), "parameterization": "pixels"}
 """Options of a run that compiles soon."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stylejax.config import TransferConfig, input_files
-from stylejax.config_validation import require_type
+from stylejax.config_validation import to_type
 from stylejax.errors import InputError, brief, did_you_mean
 from stylejax.files import kind_of, require_file
 from stylejax.images.folder import list_images
@@ -218,7 +218,7 @@ def _parse_settings(values: Mapping[str, Any]) -> tuple[TransferConfig, Path, tu
     settings = {name: value for name, value in values.items() if name in TYPES}
     for field in fields(TransferConfig):
         if field.name in settings:
-            require_type(field, settings[field.name])
+            settings[field.name] = to_type(field, settings[field.name])
     defaults = schema.plain(preset(str(values.get("preset", "default"))))
     config = schema.convert(defaults | settings, TransferConfig)
     content = values.get("content", ())

@@ -19,8 +19,8 @@ from stylejax.optimizers.base import Info
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize
 from stylejax.parameterization import ImageParams, to_image, to_params
+from stylejax.synthesis.arguments import check_image, require_vgg
 from stylejax.synthesis.targets import content_features
-from stylejax.synthesis.validation import check_image
 from stylejax.types import Scalar
 
 TV_WEIGHT = 10.0
@@ -46,7 +46,9 @@ def extract_features(image: ArrayLike, layers: Sequence[str], *, vgg: VGG) -> di
 
     Raises `InputError` for an unknown layer, an invalid image, or one that is too small.
     """
-    features = content_features(vgg, check_image(image, "content"), tuple(layers))
+    require_vgg(vgg)
+    layers = (layers,) if isinstance(layers, str) else tuple(layers)
+    features = content_features(vgg, check_image(image, "content"), layers)
     return {name: np.asarray(f) for name, f in features.items()}
 
 
@@ -88,6 +90,7 @@ def maximize_activation(
     Raises:
         InputError: the filter does not exist, or is zero on all initial noise.
     """
+    require_vgg(vgg)
     layer = canonical_layer_name(layer, vgg.network)
     logits, selector, initial_activation = _active_noise(layer, number, vgg, size, seed)
     args = (vgg, selector, jnp.float32(TV_WEIGHT))

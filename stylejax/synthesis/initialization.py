@@ -17,9 +17,11 @@ def initial_image(
     content: HostImage,
     styles: list[HostImage],
     size: tuple[int, int],
-    initial: Mapping[str, float],
+    initial: Mapping[str, float] | HostImage,
 ) -> HostImage:
-    """Return the initial image (h, w, 3) of a `size` (height, width); `initial` is the parsed `init` of a plan."""
+    """Return the initial image (h, w, 3) of a `size` (height, width); `initial` is that of a plan."""
+    if isinstance(initial, np.ndarray):
+        return resize(initial, *size)
     images = {
         "content": lambda: resize(content, *size),
         "style": lambda: resize(styles[0], *size),

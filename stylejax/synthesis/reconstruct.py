@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
-from stylejax.config import TransferConfig, replace_fields
+from stylejax.config import TransferConfig
 from stylejax.images.resize import HostImage
 from stylejax.models.vgg import VGG
 from stylejax.synthesis.transfer import Callback, Result, transfer
@@ -30,9 +30,9 @@ def reconstruct_content(
 
     `options` are fields of `TransferConfig`. Errors are those of `transfer`.
     """
-    options = {"scales": content_scales(options.get("size", CONTENT.size))} | options
-    config = replace_fields(CONTENT, {"content_layers": (layer,)} | options)
-    return transfer(image, vgg=vgg, config=config, callback=callback)
+    options.setdefault("scales", content_scales(options.get("size", CONTENT.size)))
+    options.setdefault("content_layers", (layer,))
+    return transfer(image, vgg=vgg, config=CONTENT, callback=callback, **options)
 
 
 def content_scales(size: int) -> str:
@@ -63,9 +63,9 @@ def reconstruct_style(
         callback: as in `transfer`, as are the errors.
         **options: fields of `TransferConfig`; with `style_scale` below 1 the texture is larger than its source.
     """
-    padding = "circular" if seamless else "zeros"
-    config = replace_fields(STYLE, {"style_layers": tuple(layers), "padding": padding} | options)
-    return transfer(image, image, vgg=vgg, config=config, callback=callback)
+    options.setdefault("style_layers", layers)
+    options.setdefault("padding", "circular" if seamless else "zeros")
+    return transfer(image, image, vgg=vgg, config=STYLE, callback=callback, **options)
 
 
 def psnr(image: HostImage, reference: HostImage) -> float:

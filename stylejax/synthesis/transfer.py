@@ -21,13 +21,14 @@ from stylejax.optimizers.base import Info, Minimizer
 from stylejax.optimizers.minimize import LoopState, Solution, minimize
 from stylejax.parameterization import ImageParams, to_image
 from stylejax.presets import preset
+from stylejax.synthesis.arguments import as_arrays, check_image, pop_arrays, require_kind, require_vgg
 from stylejax.synthesis.factories import make_minimizer, make_vgg, require_published_weights
 from stylejax.synthesis.initialization import initial_image
 from stylejax.synthesis.problem import Problem, build_problem
 from stylejax.synthesis.regions import Masks, read_masks
 from stylejax.synthesis.schedule import Scale, work
 from stylejax.synthesis.targets import Inputs, preserved_region
-from stylejax.synthesis.validation import Plan, check_image, make_plan
+from stylejax.synthesis.validation import Plan, make_plan
 
 
 class Step(NamedTuple):
@@ -99,7 +100,7 @@ def transfer(
     Args:
         content: image (h, w, 3) in [0, 1], of any size.
         style: one such image, or several to blend; none if `style_weight` is 0.
-        masks: masks of the regions; by default the files `content_masks`, `style_masks` and `preserve_mask`.
+        masks: masks of the regions, arrays or paths; by default the options `content_masks`, `style_masks` and `preserve_mask`.
         vgg: network; by default that of `weights` and `pooling`.
         config: base settings; by default those of the command line.
         callback: receives each step, and ends the run with the best image so far by returning True.
@@ -107,7 +108,7 @@ def transfer(
         resume_from: checkpoint of a run with the same images and settings.
         mesh: devices of `shard`, with one axis "rows":
             jax.make_mesh((n,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,)).
-        **options: fields of `TransferConfig`, or `preset`, the name of the base settings.
+        **options: fields of `TransferConfig`, or `preset`, the name of the base settings. Image files may be arrays.
 
     Returns:
         The image with its losses.
@@ -115,15 +116,19 @@ def transfer(
     Raises:
         InputError: an image, a mask or a setting is invalid; raised before the computation.
     """
-    config = replace_fields(config or preset(options.pop("preset", "default")), options)
+    _check_kinds(config, masks, callback, on_checkpoint, resume_from, mesh)
+    initial, mask_arrays = pop_arrays(options)
+    config = replace_fields(preset(options.pop("preset", "default")) if config is None else config, options)
     styles = [style] if isinstance(style, str) or not isinstance(style, Sequence) else style
     styles = [check_image(image, "style") for image in styles]
     content = check_image(content, "content")
     if vgg is None:
         vgg = make_vgg(config, load_pretrained(config.weights, config.seed)[0])
+    require_vgg(vgg)
     _check_network(config, vgg)
-    masks = read_masks(config) if masks is None else masks
+    masks = as_arrays((read_masks(config) if masks is None else masks)._replace(**mask_arrays))
     plan = make_plan(config, vgg.network, content.shape, [image.shape for image in styles], masks)
+    plan = plan if initial is None else plan._replace(initial=initial)
     return run_plan(
         plan, content, styles, vgg, callback=callback, on_checkpoint=on_checkpoint, resume_from=resume_from, mesh=mesh
     )
@@ -151,7 +156,7 @@ def run_plan(
         functools.partial(build_problem, plan, inputs, vgg, mesh=mesh),
         functools.partial(initial_image, plan.config, *inputs, initial=plan.initial),
     )
-    first, state, steps, evaluations = resume_from or (0, None, 0, 0)
+    first, state, steps, evaluations = resume_from if resume_from is not None else (0, None, 0, 0)
     watch = _Watch(plan.schedule, callback, on_checkpoint, first, steps, evaluations)
 
     def solve(
@@ -220,6 +225,20 @@ def postprocess(plan: Plan, content: HostImage, image: HostImage) -> HostImage:
     if not color.restores_color(plan.config.color):
         return image
     return color.restore_color(plan.config.color, image, resize(content, *image.shape[:2])).clip(0, 1)
+
+
+def _check_kinds(config: Any, masks: Any, callback: Any, on_checkpoint: Any, resume_from: Any, mesh: Any) -> None:
+    """Raise `InputError` for an argument of another kind than `transfer` takes."""
+    for name, value, kind, description in (
+        ("config", config, TransferConfig, "a stylejax.TransferConfig"),
+        ("masks", masks, Masks, "stylejax.Masks(content=[…], style=[…], preserve=…)"),
+        ("callback", callback, Callable, "a function"),
+        ("on_checkpoint", on_checkpoint, Callable, "a function"),
+        ("resume_from", resume_from, Checkpoint, "what on_checkpoint received"),
+        ("mesh", mesh, Mesh, "a jax.sharding.Mesh"),
+    ):
+        if value is not None:
+            require_kind(name, value, kind, description)
 
 
 def _check_network(config: TransferConfig, vgg: VGG) -> None:

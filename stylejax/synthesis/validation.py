@@ -2,10 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from os import PathLike
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_init, parse_layers
@@ -31,14 +28,15 @@ RESOLVED = ("size", "width", "height", "tile", "shard")
 class Plan(NamedTuple):
     """Validated run, with the fields `RESOLVED` and the names of layers resolved in its config.
 
-    `content_layers` and `style_layers` have weights, and `initial` has the shares of the initial image, empty for a file.
+    `content_layers` and `style_layers` have weights, and `initial` has the shares of the initial image, empty for a file, or is
+    that image itself.
     """
 
     config: TransferConfig
     workload: Workload
     content_layers: dict[str, float]
     style_layers: dict[str, float]
-    initial: dict[str, float]
+    initial: dict[str, float] | HostImage
     masks: Masks
     schedule: tuple[Scale, ...]
     partition: Partition
@@ -47,24 +45,6 @@ class Plan(NamedTuple):
     def layers(self) -> tuple[str, ...]:
         """Names of all layers used."""
         return self.workload.layers
-
-
-def check_image(image: Any, role: str) -> HostImage:
-    """Return an image (h, w, 3) as float32; raise `InputError` unless it has finite floats near [0, 1]."""
-    if isinstance(image, str | PathLike):
-        raise InputError(
-            f"the {role} image must be an array, got the path {str(image)!r}; load it with stylejax.read_image"
-        )
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[-1] != 3 or array.dtype.kind not in "fiu":
-        raise InputError(f"the {role} image must be (h, w, 3) of numbers, got an array {array.shape} of {array.dtype}")
-    if array.dtype.kind in "iu":
-        raise InputError(f"the {role} image holds integers; divide it by 255 (or 65535) so that it is in [0, 1]")
-    if not np.isfinite(array).all():
-        raise InputError(f"the {role} image has values that are not finite; give it numbers in [0, 1] everywhere")
-    if array.min() < -0.5 or array.max() > 1.5:
-        raise InputError(f"the {role} image has values outside [0, 1]; divide it by its full intensity")
-    return array.astype(np.float32, copy=False)
 
 
 def make_plan(
