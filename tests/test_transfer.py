@@ -1,10 +1,12 @@
 """Whole runs, on a narrow network."""
 
+import functools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -239,3 +241,48 @@ def test_options_are_the_fields_of_the_config(narrow_vgg, photo, artwork):
     assert transfer(photo, artwork, vgg=narrow_vgg, config=config, steps=2).steps == 2
     with pytest.raises(InputError, match="unknown option 'stepps'"):
         transfer(photo, artwork, vgg=narrow_vgg, stepps=2)
+
+
+TRANSFORMS = {
+    "jit": jax.jit,
+    "grad": jax.grad,
+    "vmap": jax.vmap,
+    "shape": lambda f: functools.partial(jax.eval_shape, f),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+@pytest.mark.parametrize(
+    "name", ["transfer", "reconstruct_content", "extract_features", "style", "mask", "weight", "vgg"]
+)
+def test_a_loop_on_the_host_is_refused_inside_a_transformation(name: str, transform, narrow_vgg, photo, artwork):
+    """Whichever argument is traced; jit also without one."""
+    calls = {
+        "transfer": lambda x: stylejax.transfer(x, artwork, vgg=narrow_vgg),
+        "reconstruct_content": lambda x: stylejax.reconstruct_content(x, "conv1_1", vgg=narrow_vgg),
+        "extract_features": lambda x: stylejax.extract_features(x, ["conv1_1"], vgg=narrow_vgg),
+        "style": lambda x: stylejax.transfer(photo, [artwork, x], vgg=narrow_vgg),
+        "mask": lambda x: stylejax.transfer(photo, artwork, vgg=narrow_vgg, masks=stylejax.Masks(preserve=x)),
+        "weight": lambda x: stylejax.transfer(photo, artwork, vgg=narrow_vgg, style_weight=x),
+        "vgg": lambda x: stylejax.transfer(photo, artwork, vgg=jax.tree.map(lambda leaf: x, narrow_vgg)),
+    }
+    with pytest.raises(
+        InputError, match="must be outside of jit, grad and vmap: .* transform stylejax.objective"
+    ) as said:
+        transform(calls[name])(jnp.asarray(photo))
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda vgg: stylejax.transfer(np.zeros((9, 9, 3)), vgg=vgg),
+        lambda vgg: stylejax.reconstruct_style(np.zeros((9, 9, 3)), vgg=vgg),
+        lambda vgg: stylejax.maximize_activation("conv1_1", 0, vgg=vgg),
+        lambda vgg: stylejax.minimize(lambda x: (x, x), stylejax.lbfgs(), jnp.ones(()), (), 1),
+        lambda vgg: stylejax.sweep(np.zeros((1, 9, 9, 3)), vgg, None, None),
+    ],
+)
+def test_a_loop_on_the_host_is_refused_inside_jit_without_an_argument(call, narrow_vgg):
+    with pytest.raises(InputError, match="must be outside of jit, grad and vmap"):
+        jax.jit(lambda: call(narrow_vgg))()

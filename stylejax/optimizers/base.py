@@ -3,16 +3,20 @@
 A step is one evaluation of `fn(params, *args) -> (value, aux)` and of its gradient.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
+from stylejax.errors import InputError
 from stylejax.types import Params, Scalar
 
+Callee = TypeVar("Callee", bound=Callable)
 Function: TypeAlias = Callable[..., tuple[Scalar, Any]]
 
 STALL_STEPS = 50
@@ -65,6 +69,22 @@ class Minimizer(NamedTuple):
     ask: Callable[[Any], Params]
     tell: Callable[..., tuple[Any, Info]]
     result: Callable[[Any], Params] = lambda state: state.best.params
+
+
+def host_only(function: Callee) -> Callee:
+    """Return the function, refused with `InputError` inside a transformation of jax: its steps are a loop of Python."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        # Inside jit every array is a tracer, also a new one.
+        if any(isinstance(x, Tracer) for x in (jnp.zeros(()), *jax.tree.leaves((args, options)))):
+            raise InputError(
+                f"stylejax.{function.__name__} must be outside of jit, grad and vmap: it loops on the host; transform "
+                "stylejax.objective, or a network of stylejax.load_vgg"
+            )
+        return function(*args, **options)
+
+    return cast(Callee, call)
 
 
 def step(minimizer: Minimizer, fn: Function, state: Any, *args: Any) -> tuple[Any, Info]:

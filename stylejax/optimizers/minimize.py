@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
-from stylejax.optimizers.base import Function, HostFunction, Info, Minimizer, step
+from stylejax.optimizers.base import Function, HostFunction, Info, Minimizer, host_only, step
 from stylejax.types import Params, Scalar
 
 Dispatch: TypeAlias = Callable[[Any, int], tuple[Any, list[list[Info]]]]
@@ -41,6 +41,7 @@ class Solution(NamedTuple):
 START = Progress(float("inf"), None, 0, 0)
 
 
+@host_only
 def minimize(
     fn: Function | HostFunction,
     minimizer: Minimizer,

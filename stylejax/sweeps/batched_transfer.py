@@ -13,7 +13,7 @@ from stylejax.errors import InputError
 from stylejax.losses.objective import LossTerms, compose_image, objective
 from stylejax.losses.targets import PreservedRegion, Targets, required_layers
 from stylejax.models.vgg import VGG
-from stylejax.optimizers.base import Info, Minimizer
+from stylejax.optimizers.base import Info, Minimizer, host_only
 from stylejax.optimizers.batched import minimize_batch
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import Solution
@@ -31,6 +31,7 @@ class SweepResult(NamedTuple):
     terms: LossTerms
 
 
+@host_only
 def sweep(
     images: Any,
     vgg: VGG,

@@ -15,7 +15,7 @@ from stylejax.images.resize import HostImage, resize
 from stylejax.losses.total_variation import total_variation
 from stylejax.models.architecture import canonical_layer_name
 from stylejax.models.vgg import VGG
-from stylejax.optimizers.base import Info
+from stylejax.optimizers.base import Info, host_only
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize
 from stylejax.parameterization import ImageParams, to_image, to_params
@@ -41,6 +41,7 @@ class ActivationMaximum(NamedTuple):
     initial_activation: float
 
 
+@host_only
 def extract_features(image: ArrayLike, layers: Sequence[str], *, vgg: VGG) -> dict[str, Float[np.ndarray, "_ _ _"]]:
     """Return the features F (h, w, c) of an image (h, w, 3) at each layer, by the names in `layers`.
 
@@ -64,6 +65,7 @@ def render_feature_map(features: Float[np.ndarray, "h w"], height: int, width: i
     return np.repeat(scaled[rows][:, columns, None], 3, -1).astype(np.float32)
 
 
+@host_only
 def maximize_activation(
     layer: str,
     number: int,

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from stylejax.config import TransferConfig
 from stylejax.images.resize import HostImage
 from stylejax.models.vgg import VGG
+from stylejax.optimizers.base import host_only
 from stylejax.synthesis.transfer import Callback, Result, transfer
 
 CONTENT = TransferConfig(
@@ -23,6 +24,7 @@ STYLE = TransferConfig(size=256, steps=400, init="noise", content_weight=0.0, co
 """Settings of style reconstruction: equation 5 alone, from noise. Coarse scales produce the large shapes of the style."""
 
 
+@host_only
 def reconstruct_content(
     image: ArrayLike, layer: str, *, vgg: VGG | None = None, callback: Callback | None = None, **options: Any
 ) -> Result:
@@ -44,6 +46,7 @@ def content_scales(size: int) -> str:
     return f"{size // 4},{size // 2}" if size >= 64 else "1"
 
 
+@host_only
 def reconstruct_style(
     image: ArrayLike,
     layers: Sequence[str] = STYLE.style_layers,

@@ -17,7 +17,7 @@ from stylejax.images.resize import HostImage, resize
 from stylejax.losses.objective import LossTerms, compose_image
 from stylejax.models.pretrained import load_pretrained
 from stylejax.models.vgg import VGG
-from stylejax.optimizers.base import Info, Minimizer
+from stylejax.optimizers.base import Info, Minimizer, host_only
 from stylejax.optimizers.minimize import LoopState, Solution, minimize
 from stylejax.parameterization import ImageParams, to_image
 from stylejax.presets import preset
@@ -82,6 +82,7 @@ class Job(NamedTuple):
 Solve: TypeAlias = Callable[[int, list[Problem], Minimizer, Iterator[ImageParams]], list[Solution]]
 
 
+@host_only
 def transfer(
     content: ArrayLike,
     style: ArrayLike | Sequence[ArrayLike] = (),
