@@ -4,7 +4,7 @@ Gradient descent first finds the structure that single parameters express. In pi
 shapes as well. The type of a parameter tree names its parameterization.
 """
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,9 @@ from jax.scipy.fft import dctn, idctn
 from jaxtyping import Array, Float
 
 from stylejax.types import Image
+
+Channels: TypeAlias = Float[Array, "h w c"]
+"""Three channels of a color image, or one of a gray image."""
 
 Parameterization: TypeAlias = Literal["pyramid", "pixels", "sigmoid", "dct"]
 
@@ -27,13 +30,13 @@ From noise and from the content, 0.3 left a lower loss than pixels after 25 and 
 class Pyramid(NamedTuple):
     """Image `x = Σ_k LEVEL_DECAY^k · z_k`, with each level z_k enlarged linearly to the size of z_0."""
 
-    levels: tuple[Float[Array, "_ _ 3"], ...]
+    levels: tuple[Float[Array, "_ _ c"], ...]
 
 
 class Sigmoid(NamedTuple):
     """Image `x = 1 / (1 + exp(-z))`, which cannot leave [0, 1]."""
 
-    logits: Image
+    logits: Channels
 
 
 class CosineWaves(NamedTuple):
@@ -43,14 +46,27 @@ class CosineWaves(NamedTuple):
     the colors.
     """
 
-    coefficients: Image
+    coefficients: Channels
 
 
-ImageParams: TypeAlias = Image | Pyramid | Sigmoid | CosineWaves
+class Gray(NamedTuple):
+    """Image of three equal channels: the parameters of one (h, w, 1)."""
+
+    channel: "Channels | Pyramid | Sigmoid | CosineWaves"
 
 
-def to_params(image: Image, kind: Parameterization) -> ImageParams:
-    """Return the parameters of an image; a sigmoid clips it to finite logits, by half an 8-bit level."""
+ImageParams: TypeAlias = Image | Pyramid | Sigmoid | CosineWaves | Gray
+
+
+def to_params(image: Image, kind: Parameterization, gray: bool = False) -> ImageParams:
+    """Return the parameters of an image, or of the mean of its channels if it is to stay gray.
+
+    A sigmoid clips it to finite logits, by half an 8-bit level.
+    """
+    return Gray(_encode(jnp.mean(image, -1, keepdims=True), kind)) if gray else _encode(image, kind)
+
+
+def _encode(image: Channels, kind: Parameterization) -> Any:
     match kind:
         case "pixels":
             return image
@@ -67,6 +83,10 @@ def to_params(image: Image, kind: Parameterization) -> ImageParams:
 
 def to_image(params: ImageParams) -> Image:
     """Return the image (h, w, 3) of these parameters."""
+    return jnp.repeat(_decode(params.channel), 3, -1) if isinstance(params, Gray) else _decode(params)
+
+
+def _decode(params: Any) -> Channels:
     match params:
         case Pyramid(levels):
             finest, *coarser = levels

@@ -146,13 +146,12 @@ def _repeat(manifest: "Manifest", inputs: "Inputs", path: Path) -> "tuple[HostIm
     from stylejax.synthesis.factories import make_vgg
     from stylejax.synthesis.schedule import describe_cost
     from stylejax.synthesis.transfer import run_plan
-    from stylejax.synthesis.validation import make_plan
+    from stylejax.synthesis.validation import plan_images
 
     config = inputs.config
     content, styles, masks = load_inputs(inputs.content, inputs.styles, config)
     parameters, _ = load_pretrained(config.weights, config.seed)
-    shapes = content.shape, [style.shape for style in styles]
-    plan = make_plan(config, parameters.network, *shapes, masks)
+    plan = plan_images(config, parameters.network, content, styles, masks)
     print_stderr(f"the recorded run takes {describe_cost(plan.schedule, manifest.outcome.steps)}")
     with progress_bar() as bar:
 

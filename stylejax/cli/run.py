@@ -52,12 +52,11 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     from stylejax.synthesis.factories import make_vgg, require_published_weights
     from stylejax.synthesis.schedule import describe_cost
     from stylejax.synthesis.transfer import run_plan
-    from stylejax.synthesis.validation import RESOLVED, make_plan
+    from stylejax.synthesis.validation import RESOLVED, plan_images
 
-    shapes = inputs.content.shape, [image.shape for image in inputs.styles]
     parameters, explanation = load_pretrained(config.weights, config.seed)
     require_published_weights(config, parameters.normalized)
-    plan = make_plan(config, parameters.network, *shapes, inputs.masks)
+    plan = plan_images(config, parameters.network, *inputs)
     config = dataclasses.replace(config, **{name: getattr(plan.config, name) for name in RESOLVED})
     preview = Preview(files, plan, inputs)
     provenance = make_provenance(files.content, files.styles, config, parameters)

@@ -5,7 +5,7 @@ encoded sRGB. The luma of a pixel is `Y = 0.299 R + 0.587 G + 0.114 B`, as in YI
 linear: adding the same number to R, G and B changes the luma alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -16,11 +16,27 @@ from stylejax.images.resize import Alpha, HostImage
 ColorMode: TypeAlias = Literal["style", "match", "luminance", "after"]
 Luma: TypeAlias = Float[np.ndarray, "_ _"]
 
+MAX_CHROMA = 2 / 255
+"""Largest difference between the channels of a gray image: JPEG rounds them apart."""
+
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of R, G and B in the luma by Rec. 601, as in the papers of Gatys et al."""
 
 MIN_VARIANCE = 1e-5
 """Smallest variance of a style's colors in any direction: keeps the noise of a gray style small."""
+
+
+def is_gray(image: HostImage) -> bool:
+    """Return whether an image has no color, up to `MAX_CHROMA`."""
+    return bool(np.ptp(image, axis=-1).max() < MAX_CHROMA + 1e-6)
+
+
+def stays_gray(color: ColorMode, content: bool, styles: Iterable[bool]) -> bool:
+    """Return whether the network sees only gray images, from whether the content and each style `is_gray`.
+
+    The result is then gray by its parameters: the losses leave a chroma that the network hardly sees undetermined.
+    """
+    return content and (color == "match" or all(styles))
 
 
 def styles_depend_on_content(color: ColorMode) -> bool:

@@ -18,6 +18,7 @@ from stylejax.config import TransferConfig, input_files
 from stylejax.config_validation import to_type
 from stylejax.errors import InputError, brief, did_you_mean
 from stylejax.files import kind_of, require_file
+from stylejax.images.color import is_gray, stays_gray
 from stylejax.images.folder import list_images
 from stylejax.images.io import read_image_with_alpha
 from stylejax.images.resize import Alpha
@@ -100,7 +101,7 @@ def load_sweep(file: Path | None, options: Mapping[str, Sequence[str]]) -> Sweep
 
 def _check_rows(settings: Sequence[Mapping[str, Any]]) -> SweepSpec:
     """Check every row, and read each image, mask and network once."""
-    look, network, mask = _memoize(_shape_and_alpha), _memoize(load_pretrained), _memoize(read_mask)
+    look, network, mask = _memoize(_look), _memoize(load_pretrained), _memoize(read_mask)
     spec = SweepSpec([], [], {})
     names = row_names(settings)
     for number, values in enumerate(settings, 1):
@@ -108,10 +109,17 @@ def _check_rows(settings: Sequence[Mapping[str, Any]]) -> SweepSpec:
             config, content, styles = _parse_settings(values)
             for path in input_files(config)["init"]:
                 look(Path(path))
-            shapes, alpha = zip(*map(look, (content, *styles)), strict=True)
+            shapes, alpha, gray = zip(*map(look, (content, *styles)), strict=True)
             parameters, explanation = network(*_network_key(config))
             require_published_weights(config, parameters.normalized)
-            plan = make_plan(config, parameters.network, shapes[0], shapes[1:], read_masks(config, alpha, mask))
+            plan = make_plan(
+                config,
+                parameters.network,
+                shapes[0],
+                shapes[1:],
+                read_masks(config, alpha, mask),
+                stays_gray(config.color, gray[0], gray[1:]),
+            )
             if plan.partition != (0, 1):
                 raise InputError("--tile and --shard must be off in a sweep; leave them out, or run stylejax transfer")
         except InputError as error:
@@ -122,9 +130,10 @@ def _check_rows(settings: Sequence[Mapping[str, Any]]) -> SweepSpec:
     return spec
 
 
-def _shape_and_alpha(path: Path) -> tuple[tuple[int, ...], Alpha | None]:
+def _look(path: Path) -> tuple[tuple[int, ...], Alpha | None, bool]:
+    """Return shape and alpha of an image, and whether it is gray."""
     image, alpha = read_image_with_alpha(path)
-    return image.shape, alpha
+    return image.shape, alpha, is_gray(image)
 
 
 def _network_key(config: TransferConfig) -> tuple[str, int]:

@@ -45,7 +45,7 @@ class RowResult(NamedTuple):
 
 
 def group_rows(rows: Sequence[Row]) -> list[list[Row]]:
-    """Group rows that share a program: equal networks, shapes and settings except `TRACED_FIELDS`.
+    """Group rows that share a program: equal networks, shapes and settings except `TRACED_FIELDS`, all gray or none.
 
     Each group is sorted by content, so that rows of one content follow each other.
     """
@@ -54,7 +54,7 @@ def group_rows(rows: Sequence[Row]) -> list[list[Row]]:
     for row in rows:
         settings = tuple(getattr(row.config, name) for name in static)
         sizes = tuple((scale.side, scale.steps, scale.size) for scale in row.plan.schedule)
-        groups.setdefault((row.network, settings, sizes), []).append(row)
+        groups.setdefault((row.network, settings, sizes, row.plan.gray), []).append(row)
     return [sorted(group, key=lambda row: str(row.content)) for group in groups.values()]
 
 

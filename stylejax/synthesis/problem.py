@@ -20,7 +20,7 @@ from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import total_stride
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Function, HostFunction, Minimizer
-from stylejax.parameterization import ImageParams, Parameterization, to_params
+from stylejax.parameterization import ImageParams, to_params
 from stylejax.partitioning import sharded
 from stylejax.partitioning.tile_grid import Tile, make_tiles, tile_read_size
 from stylejax.partitioning.tiled import crop, crop_targets, tiled_styles, tiled_value_and_gradient
@@ -43,19 +43,19 @@ TILED = HostFunction(tiled_value_and_gradient)
 class Problem(NamedTuple):
     """Optimization problem of one scale: minimize `fn(params, *args)`.
 
-    `args` are network, targets and loss weights. `mesh` is None for one device, and `preserved` without a preserved region.
-    `shapes` are those of the parameters' leaves, without padding rows.
+    `args` are network, targets and loss weights. `encode` returns the parameters of an image. `mesh` is None for one device,
+    and `preserved` without a preserved region. `shapes` are those of the parameters' leaves, without padding rows.
     """
 
     fn: Function | HostFunction
     args: tuple
     preserved: PreservedRegion | None
-    parameterization: Parameterization
+    encode: Callable[[Any], ImageParams]
     mesh: Mesh | None
     shapes: tuple[tuple[int, ...], ...]
 
     def params(self, image: HostImage) -> ImageParams:
-        params = to_params(jnp.asarray(image), self.parameterization)
+        params = self.encode(jnp.asarray(image))
         return sharded.shard_params(self.mesh, params) if self.mesh else params
 
     def minimizer(self, minimizer: Minimizer) -> Minimizer:
@@ -103,7 +103,7 @@ def build_problem(
     targets = Targets(features, style, guides, preserved, TOTAL_VARIATIONS[plan.config.tv_norm])
     fn, args = evaluation.problem(vgg, inputs.content, targets, _weights(plan, targets, scale, vgg))
     shapes = _leaf_shapes(plan, scale)
-    return Problem(fn, args, preserved, plan.config.parameterization, evaluation.mesh, shapes)
+    return Problem(fn, args, preserved, _encoder(plan), evaluation.mesh, shapes)
 
 
 def make_evaluation(plan: Plan, network: str, scale: Scale, mesh: Mesh | None) -> Evaluation:
@@ -125,13 +125,17 @@ def shards_at(plan: Plan, scale: Scale) -> int:
 def params_shape(plan: Plan, scale: Scale) -> Any:
     """Return the parameters of a scale as shapes, without padding rows."""
     image = jax.ShapeDtypeStruct((*scale.size, 3), np.float32)
-    return jax.eval_shape(lambda x: to_params(x, plan.config.parameterization), image)
+    return jax.eval_shape(_encoder(plan), image)
 
 
 def state_shape(plan: Plan, scale: Scale, minimizer: Minimizer) -> Any:
     """Return the optimizer state at a scale as shapes."""
     params = params_shape(plan, scale)
     return jax.eval_shape(lambda x: minimizer.init(sharded.pad_params(x, shards_at(plan, scale))), params)
+
+
+def _encoder(plan: Plan) -> Callable[[Any], ImageParams]:
+    return functools.partial(to_params, kind=plan.config.parameterization, gray=plan.gray)
 
 
 def _leaf_shapes(plan: Plan, scale: Scale) -> tuple[tuple[int, ...], ...]:

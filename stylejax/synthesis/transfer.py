@@ -28,7 +28,7 @@ from stylejax.synthesis.problem import Problem, build_problem
 from stylejax.synthesis.regions import Masks, read_masks
 from stylejax.synthesis.schedule import Scale, work
 from stylejax.synthesis.targets import Inputs, preserved_region
-from stylejax.synthesis.validation import Plan, make_plan
+from stylejax.synthesis.validation import Plan, plan_images
 
 
 class Step(NamedTuple):
@@ -128,7 +128,7 @@ def transfer(
     require_vgg(vgg)
     _check_network(config, vgg)
     masks = as_arrays((read_masks(config) if masks is None else masks)._replace(**mask_arrays))
-    plan = make_plan(config, vgg.network, content.shape, [image.shape for image in styles], masks)
+    plan = plan_images(config, vgg.network, content, styles, masks)
     plan = plan if initial is None else plan._replace(initial=initial)
     return run_plan(
         plan, content, styles, vgg, callback=callback, on_checkpoint=on_checkpoint, resume_from=resume_from, mesh=mesh

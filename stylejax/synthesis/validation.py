@@ -7,6 +7,7 @@ from typing import NamedTuple
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_init, parse_layers
 from stylejax.errors import InputError
+from stylejax.images.color import is_gray, stays_gray
 from stylejax.images.resize import HostImage
 from stylejax.models.architecture import canonical_layer_name, total_stride
 from stylejax.synthesis.planning import Partition, Workload, plan_execution
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
 
     `content_layers` and `style_layers` have weights, and `initial` has the shares of the initial image, empty for a file, or is
     that image itself.
+    `gray` says that the network sees no color, and so the result has none.
     """
 
     config: TransferConfig
@@ -40,11 +42,20 @@ class Plan(NamedTuple):
     masks: Masks
     schedule: tuple[Scale, ...]
     partition: Partition
+    gray: bool
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of all layers used."""
         return self.workload.layers
+
+
+def plan_images(
+    config: TransferConfig, network: str, content: HostImage, styles: Sequence[HostImage], masks: Masks
+) -> Plan:
+    """Return `make_plan` of a run with these images."""
+    gray = stays_gray(config.color, is_gray(content), map(is_gray, styles))
+    return make_plan(config, network, content.shape, [style.shape for style in styles], masks, gray)
 
 
 def make_plan(
@@ -53,6 +64,7 @@ def make_plan(
     content: tuple[int, ...],
     styles: Sequence[tuple[int, ...]],
     masks: Masks,
+    gray: bool = False,
 ) -> Plan:
     """Validate a run, and resolve its schedule, tiles and shards.
 
@@ -62,6 +74,7 @@ def make_plan(
         content: shape of the content image.
         styles: shapes of the style images.
         masks: masks of the regions, of any size.
+        gray: whether the network sees no color.
 
     Raises:
         InputError: a layer is unknown, an image or a region too small for the deepest layer, or a run too large for the memory.
@@ -79,7 +92,7 @@ def make_plan(
     partition = plan_execution(work)
     tile, shard = str(partition.tile or "off"), str(partition.shards) if partition.shards > 1 else "off"
     config = dataclasses.replace(config, tile=tile, shard=shard)
-    return Plan(config, work, content_layers, style_layers, initial, masks, schedule, partition)
+    return Plan(config, work, content_layers, style_layers, initial, masks, schedule, partition, gray)
 
 
 def _check_styles(config: TransferConfig, initial: dict[str, float], has_styles: bool) -> None:
