@@ -55,7 +55,7 @@ def _convert(kind: Any, value: Any) -> Any:
     if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
         return value
     if get_origin(kind) is tuple and kind != tuple[float, ...] and isinstance(value, str | os.PathLike):
-        value, rank = (value,), 1
+        return (_convert(get_args(kind)[0], value),)
     if get_origin(kind) is tuple and rank == 1:
         return tuple(_convert(get_args(kind)[0], part) for part in value)
     if kind is str and isinstance(value, str | os.PathLike):
