@@ -6,7 +6,7 @@ import os
 import reprlib
 from dataclasses import Field
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from stylejax.errors import InputError, did_you_mean
 
@@ -61,7 +61,7 @@ def _convert(kind: Any, value: Any) -> Any:
     if kind is str and isinstance(value, str | os.PathLike):
         return str(os.fspath(value))
     if kind is int and not isinstance(value, bool):
-        return operator.index(value)
+        return operator.index(cast(Any, value))
     if kind is float and rank == 0 and hasattr(value, "__float__") and not isinstance(value, bool):
         return float(value)
     if kind is bool and isinstance(value, bool):
