@@ -36,7 +36,7 @@ class TransferConfig:
     seed: int = 0
     """Seed of the initial noise and of --weights random."""
     init: str = "content"
-    """Initial image: content, noise, style, gray, a blend such as content+noise:0.3, or an image FILE."""
+    """Initial image: content, noise, style, gray, a blend such as content+noise:0.3, or the middle of an image FILE."""
     weights: str = "auto"
     """Weights of the network: auto, vgg19, vgg16, random, or a weights FILE."""
     pooling: Literal["avg", "max"] = "avg"
@@ -54,7 +54,7 @@ class TransferConfig:
     tv_norm: Literal["squared", "l1", "isotropic"] = "squared"
     """Norm of the total variation: squared (softens all edges), l1 (keeps sharp edges), or isotropic (l1 in all directions)."""
     style_scale: float | tuple[float, ...] = 1.0
-    """Size of the style image relative to the result: 0.5 halves its strokes and shapes; A,B,… for several styles."""
+    """Size of the style image relative to the result: 0.5 halves its strokes; A,B,… for several. It is never enlarged."""
     style_weights: tuple[float, ...] = ()
     """Relative weights of several styles, for example 2,1. By default they are equal."""
     style_schedule: Literal["blend", "coarse-to-fine"] = "blend"

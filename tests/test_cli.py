@@ -462,6 +462,7 @@ def test_several_styles(folder: Path, weights: Path):
     assert [style["name"] for style in log_lines(folder / "run.jsonl")[0]["styles"]] == ["s.png", "t.png"]
 
 
+@pytest.mark.filterwarnings("ignore:.*its middle is taken")
 @pytest.mark.parametrize("init", ["noise", "style", "t.png"])
 def test_any_first_image_is_brought_to_size(run, init: str):
     assert run("--init", init) == 0

@@ -33,7 +33,7 @@ PROGRAM = "import sys; from stylejax.cli.main import entry; sys.argv[0] = 'style
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A content, two styles, a first image and a narrow network."""
     folder = tmp_path_factory.mktemp("inputs")
-    shapes = {"c.png": (40, 48), "s.png": (36, 33), "t.png": (32, 64), "first.png": (40, 40)}
+    shapes = {"c.png": (40, 48), "s.png": (36, 33), "t.png": (32, 64), "first.png": (20, 24)}
     for seed, (name, shape) in enumerate(shapes.items()):
         noise_image(*shape, seed).save(folder / name)
     for name, box in (("left.png", (0, 0, 24, 40)), ("top.png", (0, 0, 48, 20))):

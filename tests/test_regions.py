@@ -97,6 +97,7 @@ def test_each_region_takes_its_style(order, narrow_vgg, photo, artwork):
     assert left_first < 0.3 * left_second and right_second < 0.3 * right_first
 
 
+@pytest.mark.filterwarnings("ignore:.*it is not enlarged")
 def test_parts_of_one_style_can_be_taken_apart(narrow_vgg, photo, artwork):
     parts = [artwork, 1 - artwork]
     inside = np.concatenate([np.ones((36, 33)), np.zeros((36, 33))], 1)

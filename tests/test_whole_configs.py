@@ -33,7 +33,9 @@ from stylejax.synthesis.problem import build_problem
 from stylejax.synthesis.regions import read_masks
 from stylejax.synthesis.targets import Inputs
 from stylejax.synthesis.transfer import Checkpoint, Result, make_vgg, transfer
-from stylejax.synthesis.validation import Plan, make_plan
+from stylejax.synthesis.validation import Plan, plan_images
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*it is not enlarged")
 
 FOLDER = Path(tempfile.mkdtemp(prefix="stylejax-tests-"))
 FILES = {"c.png": (40, 48), "s.png": (36, 34), "t.png": (33, 40)}
@@ -110,8 +112,8 @@ def run_of(values: dict[str, Any], styles: tuple[str, ...]) -> tuple[TransferCon
 
 
 def plan_of(config: TransferConfig, paths: list[Path]) -> Plan:
-    content, *styles = [read_image(path).shape for path in paths]
-    return make_plan(config, "vgg19", content, styles, read_masks(config))
+    content, *styles = map(read_image, paths)
+    return plan_images(config, "vgg19", content, styles, read_masks(config))
 
 
 def single(config: TransferConfig, paths: list[Path], vgg: VGG, **options: Any) -> Result:

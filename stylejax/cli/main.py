@@ -4,6 +4,7 @@ A command is a dataclass: its fields are the options, their docstrings are the h
 are deferred until then, so that `stylejax --help` starts without jax.
 """
 
+import functools
 import importlib.metadata
 import shlex
 import sys
@@ -81,7 +82,8 @@ def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda
     `prepare` is called after parsing and before the work, not for `--help` or invalid options.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    warnings.showwarning = lambda message, *_: print_stderr(f"note: {message}")
+    note = functools.cache(lambda text: print_stderr(f"note: {text}"))  # Once, also if the rows of a sweep repeat it.
+    warnings.showwarning = lambda message, *_: note(str(message))
     try:
         command = parse(words)
         prepare()

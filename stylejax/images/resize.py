@@ -38,6 +38,22 @@ def resize_mask(mask: Alpha, height: int, width: int) -> Alpha:
     return resize_channel(mask, height, width, Pillow.Resampling.BILINEAR).clip(0, 1)
 
 
+def same_aspect(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether two images (h, w, …) have one aspect ratio, up to 2 % and the rounding of sides to whole pixels."""
+    (h, w), (height, width) = shape[:2], other[:2]
+    return abs(h * width - w * height) <= max(0.02 * h * width, height, width)
+
+
+def resize_middle(image: HostImage, height: int, width: int) -> HostImage:
+    """Resize the largest middle part of an image that has the aspect ratio of the result: all of it if it has that ratio."""
+    h, w = image.shape[:2]
+    if same_aspect((h, w), (height, width)):
+        return resize(image, height, width)
+    rows, columns = min(h, max(1, round(w * height / width))), min(w, max(1, round(h * width / height)))
+    top, left = (h - rows) // 2, (w - columns) // 2
+    return resize(image[top : top + rows, left : left + columns], height, width)
+
+
 def fit_longest_side(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     """Return the height and width that scale `shape` (h, w, …) to a longest side of `longest`."""
     h, w = shape[:2]

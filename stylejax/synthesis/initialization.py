@@ -1,12 +1,13 @@
 """The initial image of the first scale."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
 
 from stylejax.config import TransferConfig
 from stylejax.images.io import read_image_with_alpha
-from stylejax.images.resize import HostImage, resize
+from stylejax.images.resize import HostImage, resize, resize_middle, same_aspect
 
 NOISE_STD = 0.05
 """Standard deviation of the initial noise; kept low because noise that the network cannot see stays in the image."""
@@ -24,17 +25,25 @@ def initial_image(
         return resize(initial, *size)
     images = {
         "content": lambda: resize(content, *size),
-        "style": lambda: resize(styles[0], *size),
+        "style": lambda: resize_middle(styles[0], *size),
         "noise": lambda: noise(config.seed, *size),
         "gray": lambda: np.full((*size, 3), 0.5, np.float32),
     }
     match list(initial.items()):
         case []:
-            return resize(read_image_with_alpha(config.init)[0], *size)
+            return _read_initial(config.init, *size)
         case [(name, _)]:
             return images[name]()
         case blend:
             return np.sum([np.float32(share) * images[name]() for name, share in blend], 0)
+
+
+def _read_initial(path: str, height: int, width: int) -> HostImage:
+    image, _ = read_image_with_alpha(path)
+    if not same_aspect(image.shape, (height, width)):
+        size = f"{image.shape[1]}×{image.shape[0]} pixels"
+        warnings.warn(f"{path} is {size}, of another aspect ratio than the result; its middle is taken", stacklevel=2)
+    return resize_middle(image, height, width)
 
 
 def noise(seed: int, height: int, width: int) -> HostImage:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images.io import read_stored
-from stylejax.images.resize import Alpha, resize_mask
+from stylejax.images.resize import Alpha, resize_mask, same_aspect
 from stylejax.models.architecture import block_index
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
@@ -183,8 +183,8 @@ def _mask(mask: Any, name: str, image: tuple[int, ...], role: str) -> Mask:
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
         raise InputError(f"{name} has values outside [0, 1]; divide it by its full intensity")
     (h, w), (height, width) = array.shape, image[:2]
-    # Sides are rounded to whole pixels, and a mask may have been drawn on a copy of another size.
-    if abs(h * width - w * height) > max(0.02 * h * width, height, width):
+    # A mask may have been drawn on a copy of another size.
+    if not same_aspect(array.shape, image):
         raise InputError(
             f"{name} is {w}×{h} pixels, and its {role} {width}×{height}; give a mask of the same aspect ratio, of any size"
         )

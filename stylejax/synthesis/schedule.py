@@ -114,8 +114,12 @@ def image_size(config: TransferConfig, layers: Iterable[str], shape: tuple[int, 
 
 def style_size(config: TransferConfig, shape: tuple[int, ...], side: int, index: int) -> tuple[int, int]:
     """Return the (height, width) of a style image at a scale. Enlarging it would add no strokes."""
-    scale = config.style_scale[index] if isinstance(config.style_scale, tuple) else config.style_scale
-    return fit_longest_side(shape, max(1, round(min(side * scale, max(shape[:2])))))
+    return fit_longest_side(shape, max(1, round(min(side * style_scale(config, index), max(shape[:2])))))
+
+
+def style_scale(config: TransferConfig, index: int) -> float:
+    """Return the `style_scale` of the style image with this index."""
+    return config.style_scale[index] if isinstance(config.style_scale, tuple) else config.style_scale
 
 
 def work(schedule: Sequence[Scale], steps: int) -> int:

@@ -1,6 +1,7 @@
 """Validation of a run before its computation: images, layers, sizes, regions and memory."""
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from stylejax.synthesis.regions import (
     style_index,
     style_mask,
 )
-from stylejax.synthesis.schedule import Scale, image_size, make_schedule, resolve_size, style_size
+from stylejax.synthesis.schedule import Scale, image_size, make_schedule, resolve_size, style_scale, style_size
 
 RESOLVED = ("size", "width", "height", "tile", "shard")
 """Fields that are recorded as the plan resolves them, so that another machine makes the same image."""
@@ -86,6 +87,7 @@ def make_plan(
     layers = (*content_layers, *style_layers)
     masks = check_masks(masks, config, content, styles)
     _check_sizes(config, layers, content, styles)
+    _note_small_styles(config, styles)
     schedule = make_schedule(config, layers, content, styles, num_style_parts(len(styles), masks))
     _check_regions(masks, schedule, styles, tuple(style_layers))
     work = Workload(config, layers, network, content)
@@ -126,6 +128,17 @@ def _check_sizes(
     for role, shape, resized in sizes:
         _require_min_size(f"the {role} image", shape, layers, "give a larger image")
         _require_min_size(f"at --size {config.side} the {role} image", resized, layers, "use a larger --size")
+
+
+def _note_small_styles(config: TransferConfig, styles: Sequence[tuple[int, ...]]) -> None:
+    """Warn of styles whose `style_scale` has no effect, because a style is never enlarged."""
+    for i, (h, w, *_) in enumerate(styles):
+        scale = style_scale(config, i)
+        if scale != 1 and config.side * scale > max(h, w) + 0.5:
+            wanted = f"--style-scale {scale:g} at --size {config.side} needs {config.side * scale:.0f} pixels"
+            warnings.warn(
+                f"{wanted}, and style {i + 1} is {w}×{h}: it is not enlarged; give a larger image", stacklevel=3
+            )
 
 
 def _require_min_size(name: str, shape: tuple[int, ...], layers: Sequence[str], remedy: str) -> None:

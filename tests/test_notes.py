@@ -1,0 +1,70 @@
+"""Settings that cannot do all that they say: each says so in a note."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import NO_MASKS
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+
+from stylejax.cli.main import main
+from stylejax.config import TransferConfig
+from stylejax.images.io import write_image
+from stylejax.images.resize import resize
+from stylejax.synthesis.initialization import initial_image
+from stylejax.synthesis.validation import make_plan
+
+
+@given(
+    st.integers(16, 300), st.integers(16, 300), st.integers(64, 200), st.sampled_from([0.6, 0.8, 1.25, 1.5, 2.0, 4.0])
+)
+def test_a_style_scale_changes_the_size_of_the_style_or_it_says_so(height: int, width: int, size: int, scale: float):
+    def sizes(scale: Any) -> tuple[Any, list[str]]:
+        config = TransferConfig(size=size, style_scale=scale, content_layers=("conv1_1",), style_layers=("conv1_1",))
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            plan = make_plan(config, "vgg19", (64, 64, 3), [(height, width, 3)], NO_MASKS)
+        return plan.schedule[-1].style_sizes, [str(note.message) for note in notes]
+
+    plain, no_notes = sizes(1.0)
+    scaled, notes = sizes((scale,))
+    assert no_notes == [] and (scaled != plain or notes)
+    assert not notes or f"style 1 is {width}×{height}: it is not enlarged; give a larger image" in notes[0]
+
+
+@pytest.mark.filterwarnings("default:.*it is not enlarged")
+def test_a_sweep_notes_it_once(desk: Path, capsys: pytest.CaptureFixture[str]):
+    run = ["--size", "48", "--steps", "1", "--weights", "narrow.h5", "--style-scale", "2", "--seed", "0,1"]
+    run += ["--parameterization", "pixels", "--style-layers", "conv1_1", "--content-layers", "conv1_1", "--scales", "1"]
+    assert main(["sweep", "--content", "c.png", "--style", "c.png", "-o", "rows", *run]) == 0
+    note = "note: --style-scale 2 at --size 48 needs 96 pixels, and style 1 is 48×40: it is not enlarged"
+    assert capsys.readouterr().err.count(note) == 1
+
+
+@pytest.mark.parametrize("size", [(40, 48), (48, 40), (20, 96)])
+@pytest.mark.parametrize("init", ["FILE", "style"])
+def test_an_initial_image_of_another_shape_is_not_squashed(tmp_path: Path, init: str, size: tuple[int, int]):
+    """A disc in its middle stays round."""
+    y, x = np.mgrid[:480, :120] + 0.5
+    image = np.repeat((np.hypot(y - 240, x - 60) < 8)[..., None], 3, -1).astype(np.float32)
+    path, shares = tmp_path / "tall.png", {"style": 1.0} if init == "style" else {}
+    write_image(path, image)
+    config = TransferConfig(init=init if init == "style" else str(path))
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        found = initial_image(config, np.zeros((*size, 3), np.float32), [image], size, shares)
+    said = "tall.png is 120×480 pixels, of another aspect ratio than the result; its middle is taken"
+    assert [str(note.message).endswith(said) for note in notes] == ([True] if init == "FILE" else [])
+    rows, columns = (np.count_nonzero((found[..., 0] > 0.5).any(axis)) for axis in (1, 0))
+    assert found.shape == (*size, 3) and (rows, columns) == pytest.approx([16 * size[1] / 120] * 2, abs=1)
+
+
+def test_an_initial_image_of_the_same_shape_is_only_resized(tmp_path: Path, photo: np.ndarray):
+    """Up to the rounding of its sides."""
+    Pillow.fromarray(np.rint(255 * photo[:, :47]).astype(np.uint8)).save(tmp_path / "i.png")
+    found = initial_image(TransferConfig(init=str(tmp_path / "i.png")), photo, [], (27, 32), {})
+    np.testing.assert_array_equal(found, resize(np.rint(255 * photo[:, :47]) / np.float32(255), 27, 32))
