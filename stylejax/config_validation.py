@@ -6,7 +6,7 @@ import os
 import reprlib
 from dataclasses import Field
 from types import UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from stylejax.errors import InputError, did_you_mean
 
@@ -52,20 +52,22 @@ def _convert(kind: Any, value: Any) -> Any:
             with contextlib.suppress(TypeError):
                 return _convert(option, value)
         return _convert(last, value)
-    if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
+    if kind in (bool, int, float) and isinstance(value, bool) != (kind is bool):
+        raise TypeError
+    if kind is int:
+        return operator.index(value)
+    if kind is float and rank == 0 and hasattr(value, "__float__"):
+        return float(value)
+    if kind is bool:
         return value
+    if get_origin(kind) is Literal and str(value) in get_args(kind):
+        return str(value)
     if get_origin(kind) is tuple and kind != tuple[float, ...] and isinstance(value, str | os.PathLike):
-        return (_convert(get_args(kind)[0], value),)
+        value, rank = (value,), 1
     if get_origin(kind) is tuple and rank == 1:
         return tuple(_convert(get_args(kind)[0], part) for part in value)
     if kind is str and isinstance(value, str | os.PathLike):
         return str(os.fspath(value))
-    if kind is int and not isinstance(value, bool):
-        return operator.index(cast(Any, value))
-    if kind is float and rank == 0 and hasattr(value, "__float__") and not isinstance(value, bool):
-        return float(value)
-    if kind is bool and isinstance(value, bool):
-        return value
     raise TypeError
 
 

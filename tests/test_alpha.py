@@ -103,7 +103,7 @@ def test_hidden_colors_of_all_inputs_change_no_byte_of_a_run(studio: Path, color
     assert np.asarray(Pillow.open("o.webp").convert("RGB"))[:, :8].min() > 245
     run[1] = f"rows-{color}"
     assert main(["sweep", "--content", "content.png", "--style", "style.png", *run]) == 0
-    np.testing.assert_array_equal(np.asarray(Pillow.open(f"rows-{color}/row0001.png")), found[1])
+    np.testing.assert_array_equal(np.asarray(Pillow.open(f"rows-{color}/content.png")), found[1])
     assert main(["rerun", "o.png"]) == 0
     np.testing.assert_array_equal(np.asarray(Pillow.open("o-rerun.png")), found[1])
     assert main(["verify", "o.png"]) == 0

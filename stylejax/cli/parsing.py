@@ -32,6 +32,7 @@ def parse_command(commands: dict[str, Any], words: Sequence[str], prog: str, des
     _require_values(words)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_comma_separated)
+    registry.primitive_rule(_size)
     registry.struct_rule(_option_groups)
     types = (Annotated[type(default), subcommand(name, default=default)] for name, default in commands.items())
     union: Any = tyro.conf.OmitSubcommandPrefixes[functools.reduce(operator.or_, types)]
@@ -121,6 +122,19 @@ def _comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, (tuple, float) if single else tuple),
         str_from_instance=lambda value: [",".join(map(str, value)) if isinstance(value, tuple) else str(value)],
+    )
+
+
+def _size(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
+    """Parse and print a whole number or `content`."""
+    if info.type != int | Literal["content"]:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT|content",
+        instance_from_str=lambda words: words[0] if words[0] == "content" else int(words[0]),
+        is_instance=lambda value: value == "content" or isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
     )
 
 

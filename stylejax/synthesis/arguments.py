@@ -53,7 +53,8 @@ def as_arrays(masks: Masks) -> Masks:
     """Return the masks as arrays; each may also be the path of an image, and a single one needs no list."""
     content = [_as_mask(mask, f"content mask {i}") for i, mask in enumerate(_as_list(masks.content), 1)]
     style = [_as_mask(mask, f"style mask {i}") for i, mask in enumerate(_as_list(masks.style), 1)]
-    return Masks(content, style, None if masks.preserve is None else _as_mask(masks.preserve, "the preserve mask"))
+    preserve = None if masks.preserve is None else _as_mask(masks.preserve, "the preserve mask")
+    return masks._replace(content=content, style=style, preserve=preserve)
 
 
 def _as_list(masks: Any) -> Any:
