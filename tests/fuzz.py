@@ -96,10 +96,10 @@ def write_proof(kind: str, path: Path, recipe: Provenance) -> None:
         image = to_params(np.zeros(SHAPE, np.float32), CONFIG.parameterization)
         state = jax.device_get(make_minimizer(CONFIG, CONFIG.steps).init(image))
         state = state._replace(best=state.best._replace(value=np.float32(1)))
-        run = LoopState(state, Progress(1.0, terms, 2, 2))
+        run = LoopState(state, Progress(1.0, terms, 2, 2, 3.0))
         places = InputPaths("c.png", ("c.png",), {name: () for name in input_files(CONFIG)}, "auto")
         return write_checkpoint(path, recipe, places, 1.0, Checkpoint(0, run, 2, 2))
-    result = Result(np.zeros(SHAPE, np.float32), 1.0, terms, 4, 4, False)
+    result = Result(np.zeros(SHAPE, np.float32), 1.0, terms, 4, 4, False, 2.0)
     text = manifests.encode(manifests.Manifest(recipe, manifests.outcome(result, 1.0)))
     if kind == "manifest-json":
         path.write_text(text)

@@ -31,6 +31,7 @@ from stylejax.cli.runtime import graceful_interrupt
 from stylejax.config import OPTION_GROUPS, TransferConfig
 from stylejax.errors import InputError
 from stylejax.images.io import read_image
+from stylejax.images.resize import resize
 from stylejax.models.architecture import random_weights
 from stylejax.models.weights_file import read_weights, save_weights, weights_hash
 from stylejax.presets import preset
@@ -65,6 +66,19 @@ def run(folder: Path, weights: Path) -> Callable[..., int]:
     """Two steps at 32 pixels."""
     quick = ("--weights", str(weights), "--size", "32", "--steps", "2", *FEW)
     return lambda *words: main(["transfer", "c.png", "s.png", "-o", "out.png", *quick, *words])
+
+
+@pytest.mark.parametrize(("steps", "words"), [("1", ()), ("9", ("--optimizer", "adam", "--learning-rate", "1e12"))])
+def test_a_run_without_an_improvement_says_so(
+    run, capsys: pytest.CaptureFixture[str], steps: str, words: tuple[str, ...]
+):
+    assert run("--steps", steps, *words) == 0
+    note = "note: at 32×27 no step lowered the loss of the initial image; take more --steps, a smaller --learning-rate"
+    assert note in capsys.readouterr().err
+    expected = resize(read_image("c.png"), 27, 32).clip(0, 1)
+    np.testing.assert_allclose(read_image("out.png"), expected, atol=0.5 / 255 + 1e-6)
+    assert run() == 0
+    assert "note" not in capsys.readouterr().err
 
 
 def contents(folder: Path) -> dict[Path, bytes | None]:

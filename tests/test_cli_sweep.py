@@ -364,3 +364,10 @@ def test_the_bar_moves_by_the_pixels_of_each_scale_and_comes_to_its_end(monkeypa
     assert main(["sweep", *words, "-o", "out"]) == 0
     assert moved == [20**2, 20**2, 24**2, 20**2, 20**2, 40**2]
     assert totals == [(2, sum(moved))]
+
+
+def test_a_row_without_an_improvement_is_told_as_such(capsys: pytest.CaptureFixture[str]):
+    assert sweep("--style", "s.png", "--steps", "1,2", "--optimizer", "adam") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("c_")]
+    assert len(lines) == 4 and {"steps-1" in line for line in lines if "no step lowered" in line} == {True}
+    assert all("steps-2" in line for line in lines if "no step lowered" not in line)

@@ -87,6 +87,8 @@ def test_an_exciting_image_from_the_command_line(words, capsys: pytest.CaptureFi
     assert main(words("--layers", "conv1_2", "--maximize", "1", "--size", "32", "--steps", "3")) == 0
     assert "o.png: mean activation " in capsys.readouterr().out
     assert read_image("o.png").shape == (32, 32, 3)
+    assert main(words("--layers", "conv1_2", "--maximize", "1", "--size", "32", "--steps", "1")) == 0
+    assert "note: no step lowered the loss of the initial noise; take more --steps" in capsys.readouterr().err
 
 
 def test_an_interrupted_search_keeps_its_best_image(words, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -82,7 +82,7 @@ class Calls:
         self.calls.append((arrays, options))
         image = np.full((20, 32, 3), len(self.calls) / 255, np.float32)
         terms = LossTerms({"conv4_2": jnp.float32(1)}, {"conv1_1": jnp.float32(2)}, jnp.float32(0))
-        return Result(image, 3.0, terms, 2, 2, False)
+        return Result(image, 3.0, terms, 2, 2, False, 4.0)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def result() -> Result:
     """As a transfer gives it; its values overshoot [0, 1] and are not in the middle of their levels."""
     image = np.random.default_rng(1).uniform(-0.1, 1.1, (32, 24, 3)).astype(np.float32)
     terms = LossTerms({"conv2_1": 0.25, "conv3_1": np.float32(0.1)}, {"conv1_1": 1e-9}, 0.0)
-    return Result(image, 0.1 + 0.2, terms, 3, 4, False)
+    return Result(image, 0.1 + 0.2, terms, 3, 4, False, 1.0)
 
 
 @pytest.fixture(scope="module")

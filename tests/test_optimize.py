@@ -293,3 +293,18 @@ def test_an_average_leaves_out_what_was_not_taken():
     state, info = minimizer.tell(state, jnp.asarray(jnp.nan), (), jnp.ones(2))
     assert info.restarted
     np.testing.assert_array_equal(minimizer.result(state), jnp.ones(2))
+
+
+@pytest.mark.parametrize("name", MINIMIZERS)
+def test_steps_that_fail_are_shortened_until_one_improves(name: str):
+    """The first one is ten million times too long; an objective may have no second result."""
+    solution = minimize(lambda x: (1e12 * jnp.sum(x**2), None), MINIMIZERS[name], jnp.full(3, 1e-10), (), 60)
+    np.testing.assert_allclose(solution.first_value, 3e-8, rtol=1e-5)
+    assert solution.value < 0.5 * solution.first_value
+
+
+@pytest.mark.parametrize("name", MINIMIZERS)
+def test_without_an_improvement_the_result_is_the_first_point(name: str):
+    solution = minimize(rosenbrock, MINIMIZERS[name], jnp.asarray([0.5, 2.0]), (), 1)
+    assert solution.value == solution.first_value
+    np.testing.assert_array_equal(solution.params, [0.5, 2.0])

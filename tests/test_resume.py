@@ -315,6 +315,8 @@ STEPS, LOSS = "its numbers of steps do not fit its schedule", "its loss is not t
         ({"value": -1.0}, LOSS),
         ({"value": None}, LOSS),
         ({"terms": None}, LOSS),
+        ({"first_value": -1.0}, "its first loss is below its minimum"),
+        ({"first_value": None}, "its first loss is below its minimum"),
         ({"terms": {"content": {"conv9_9": 1.0}, "style": {}, "tv": 0.0}}, "loss terms have other layers"),
         ({"terms": {"content": {"conv2_1": None}, "style": {}, "tv": 0.0}}, "loss terms have other layers"),
     ],

@@ -286,3 +286,10 @@ def test_a_loop_on_the_host_is_refused_inside_a_transformation(name: str, transf
 def test_a_loop_on_the_host_is_refused_inside_jit_without_an_argument(call, narrow_vgg):
     with pytest.raises(InputError, match="must be outside of jit, grad and vmap"):
         jax.jit(lambda: call(narrow_vgg))()
+
+
+@pytest.mark.parametrize("parameterization", ["pyramid", "pixels", "dct"])
+def test_adam_improves_with_a_learning_rate_far_too_large(parameterization: str, narrow_vgg, photo, artwork):
+    options = SMALL | {"steps": 60, "parameterization": parameterization, "optimizer": "adam", "learning_rate": 1e5}
+    result = transfer(photo, artwork, vgg=narrow_vgg, **options)
+    assert result.improved and result.loss < 0.9 * result.initial_loss

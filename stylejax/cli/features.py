@@ -150,4 +150,6 @@ class Features:
         print(f"{self.out}: mean activation {result.activation:.4g}, initially {result.initial_activation:.4g}")
         if stopped:
             print_stderr("stylejax: interrupted; the best image so far was saved")
+        elif not result.improved:
+            print_stderr("note: no step lowered the loss of the initial noise; take more --steps")
         return EXIT_INTERRUPTED if stopped else EXIT_OK

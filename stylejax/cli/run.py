@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from stylejax.runs.provenance import Provenance
     from stylejax.synthesis.transfer import Checkpoint, Result, Step
 
+NOT_IMPROVED = (
+    "no step lowered the loss of the initial image; take more --steps, a smaller --learning-rate or smaller weights"
+)
+
 
 def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = None) -> int:
     """Run style transfer from files, or from the checkpoint `resume`, and return the exit code."""
@@ -137,6 +141,8 @@ def _report(result: "Result", files: RunFiles, inputs: Inputs, checkpoint: Path 
         print(f"PSNR {psnr(result.image, content):.1f} dB")
     print(f"{files.out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
     if not result.interrupted:
+        if not result.improved:
+            print_stderr(f"note: at {w}×{h} {NOT_IMPROVED}")
         return EXIT_OK
     command = ["stylejax", "resume", str(checkpoint), *to_argv(files.output)]
     hint = f"; to continue: {shlex.join(command)}" if checkpoint else ""

@@ -9,6 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli.files import after_writing
 from stylejax.cli.parsing import print_stderr
+from stylejax.cli.run import NOT_IMPROVED
 from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, device_mesh, graceful_interrupt, start_jax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
@@ -130,7 +131,8 @@ class Sweep:
             for done in run_rows(rows, networks, batch_size=self.batch_size, mesh=_mesh(), watch=watch):
                 save_row(self.out, done, provenance(done.row), results)
                 loss = f"loss {done.result.loss:.4g}" if done.result else NON_FINITE
-                finish(f"{row_picture(self.out, done.row).name}: {loss}, {done.seconds:.1f} s")
+                note = "" if not done.result or done.result.improved else f"; note: {NOT_IMPROVED}"
+                finish(f"{row_picture(self.out, done.row).name}: {loss}, {done.seconds:.1f} s{note}")
             return interrupted()
 
     def _finish(self, count: int, entries: Any, dead: Sequence[int], interrupted: bool) -> int:

@@ -21,6 +21,7 @@ from stylejax.optimizers.minimize import (
     Solution,
     init_state,
     run_steps,
+    solution,
     step_in_turn,
     steps_per_dispatch,
     unstack,
@@ -59,7 +60,7 @@ def minimize_batch(
         mesh: devices that share the runs, along an axis `batch`. None means the first device.
 
     Returns:
-        The solution of each run; its `aux` is None without a finite loss.
+        The solution of each run; its `value` is infinite without a finite loss.
     """
     count, devices = len(params), mesh.size if mesh else 1
     batch_size = batch_size or -(-count // devices) * devices
@@ -82,7 +83,7 @@ def minimize_batch(
         dispatch = step_together
     state, progress = run_steps(dispatch, state, [START] * count, steps, steps_per_dispatch(), callback)
     results = map(minimizer.result, state) if in_turn else unstack(jax.vmap(minimizer.result)(state), count)
-    return [Solution(result, p.value, p.aux, p.evaluations) for result, p in zip(results, progress, strict=True)]
+    return [solution(*run) for run in zip(results, progress, strict=True)]
 
 
 def device_put(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:

@@ -87,7 +87,8 @@ def lbfgs(history: int = HISTORY) -> Minimizer:
             memory,
             direction,
             slope,
-            jnp.where(accepted | restarted, full_step, _backtrack(state, value)),
+            # Without pairs the direction is the same as before, and its full step has failed.
+            jnp.where(accepted | restarted & (state.memory.num_pairs > 0), full_step, _backtrack(state, value)),
             rejections % MAX_REJECTIONS,
             jnp.where(accepted, _push_value(state.recent_values, value), state.recent_values),
             update_best(state.best, trial, value, accepted),

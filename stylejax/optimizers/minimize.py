@@ -1,6 +1,7 @@
 """Stepping loop of the minimizers, with a callback after each step, and resumption between steps."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,12 +15,16 @@ Dispatch: TypeAlias = Callable[[Any, int], tuple[Any, list[list[Info]]]]
 
 
 class Progress(NamedTuple):
-    """Least loss of a run with its terms, None before a finite loss, and the evaluations and steps taken."""
+    """Least loss of a run with its terms, the evaluations and steps taken, and the loss of the first point.
+
+    Before a finite loss, both losses are infinite and the terms are None.
+    """
 
     value: float
     aux: Any
     evaluations: int
     steps: int
+    first_value: float
 
 
 class LoopState(NamedTuple):
@@ -30,15 +35,16 @@ class LoopState(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Result of a run: its point, the least loss with its terms, None without a finite loss."""
+    """Result of a run: its point, the least loss (infinite without a finite one) with its terms, and the first loss."""
 
     params: Params
     value: float
     aux: Any
     evaluations: int
+    first_value: float
 
 
-START = Progress(float("inf"), None, 0, 0)
+START = Progress(math.inf, None, 0, 0, math.inf)
 
 
 @host_only
@@ -79,9 +85,14 @@ def minimize(
         (lambda infos: callback(infos[0])) if callback else None,
         (lambda states, progress: on_state(LoopState(states[0], progress[0]))) if on_state else None,
     )
-    if progress.aux is None:
+    if math.isinf(progress.value):
         raise FloatingPointError("the loss was not finite at any step: lower the weights")
-    return Solution(minimizer.result(state), progress.value, progress.aux, progress.evaluations)
+    return solution(minimizer.result(state), progress)
+
+
+def solution(params: Params, progress: Progress) -> Solution:
+    """Return the solution of a run that has ended."""
+    return Solution(params, progress.value, progress.aux, progress.evaluations, progress.first_value)
 
 
 def run_steps(
@@ -124,10 +135,11 @@ def step_in_turn(
 
 
 def update_progress(progress: Progress, info: Info) -> Progress:
-    value, aux, evaluations, steps = progress
+    value, aux, evaluations, steps, first_value = progress
     if info.accepted and float(info.value) < value:
+        first_value = float(info.value) if math.isinf(value) else first_value
         value, aux = float(info.value), info.aux
-    return Progress(value, aux, evaluations + int(info.evaluations), steps + 1)
+    return Progress(value, aux, evaluations + int(info.evaluations), steps + 1, first_value)
 
 
 def unstack(tree: Any, length: int) -> list[Any]:

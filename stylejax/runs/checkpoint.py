@@ -7,6 +7,7 @@ contains a SHA-256 of its arrays, and every field is validated when it is read.
 import contextlib
 import hashlib
 import json
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -47,10 +48,10 @@ class CheckpointHeader:
     """Provenance and position of an interrupted run.
 
     `input_paths` are relative to the folder of the checkpoint, so that all files can be moved together. `value` and `terms` are
-    the minimum loss at the scale; None before the first finite one.
+    the minimum loss at the scale, and `first_value` is its first loss; None before the first finite one.
     """
 
-    format: Literal["stylejax run 1"]
+    format: Literal["stylejax run 2"]
     provenance: Provenance
     input_paths: InputPaths
     seconds: Seconds
@@ -61,6 +62,7 @@ class CheckpointHeader:
     evaluations_in_scale: Count
     value: float | None
     terms: LossesByLayer | None
+    first_value: float | None
 
 
 def write_checkpoint(
@@ -79,11 +81,10 @@ def write_checkpoint(
         InputError: the file cannot be written.
     """
     scale, (state, progress), steps, evaluations = checkpoint
-    value, terms, evaluations_in_scale, steps_in_scale = progress
+    value, terms, evaluations_in_scale, steps_in_scale, first_value = progress
     counts = (scale, steps, evaluations, steps_in_scale, evaluations_in_scale)
-    header = CheckpointHeader(
-        "stylejax run 1", provenance, input_paths, round(seconds, 3), *counts, value, plain(terms)
-    )
+    losses = value, plain(terms), first_value
+    header = CheckpointHeader("stylejax run 2", provenance, input_paths, round(seconds, 3), *counts, *losses)
     arrays = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     metadata = {"run": json.dumps(plain(header)), "sha256": _arrays_hash(arrays)}
 
@@ -118,9 +119,9 @@ def read_checkpoint(path: Path, plan: Plan) -> Checkpoint:
             raise ValueError("the SHA-256 of its arrays differs")
         state = jax.tree.unflatten(tree, list(arrays.values()))
         _check_consistency(header, plan, state)
-    value = float("inf") if header.value is None else header.value
+    value, first_value = (math.inf if loss is None else loss for loss in (header.value, header.first_value))
     terms = LossTerms(**cast(dict[str, Any], header.terms)) if header.terms else None
-    progress = Progress(value, terms, header.evaluations_in_scale, header.steps_in_scale)
+    progress = Progress(value, terms, header.evaluations_in_scale, header.steps_in_scale, first_value)
     return Checkpoint(header.scale, LoopState(state, progress), header.steps, header.evaluations)
 
 
@@ -138,6 +139,8 @@ def _check_consistency(header: CheckpointHeader, plan: Plan, state: Any) -> None
         raise ValueError("its arrays have values that are not numbers")
     if plain(state.best.value) != header.value or (header.terms is None) != (header.value is None):
         raise ValueError("its loss is not that of its arrays")
+    if (header.first_value is None) != (header.value is None) or (header.first_value or 0) < (header.value or 0):
+        raise ValueError("its first loss is below its minimum")
     if header.terms and not _fits(header.terms, plan):
         raise ValueError("its loss terms have other layers than the run")
 

@@ -88,7 +88,10 @@ def sweep(
     return SweepResult(
         np.stack([np.clip(np.asarray(image), 0, 1) for image in results]),
         np.asarray([s.value for s in solutions], np.float32),
-        jax.tree.map(lambda *parts: np.asarray(parts, np.float32), *(s.aux or nan_terms for s in solutions)),
+        jax.tree.map(
+            lambda *parts: np.asarray(parts, np.float32),
+            *(nan_terms if np.isinf(s.value) else s.aux for s in solutions),
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """Run the rows of a sweep in batches: rows that differ only in numbers share a compiled program."""
 
 import functools
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import fields
@@ -124,12 +125,12 @@ def _run_batch(
 
 def _result(row: Row, image: HostImage, scales: Sequence[Solution]) -> Result | None:
     """Return the result of a row; None if the loss was not finite at a scale, at which `transfer` raises."""
-    if any(solution.aux is None for solution in scales):
+    if any(math.isinf(solution.value) for solution in scales):
         return None
     content = read_image_with_alpha(row.content)[0] if color.restores_color(row.config.color) else image
     image = postprocess(row.plan, content, image)
-    evaluations = sum(solution.evaluations for solution in scales)
-    return Result(image, scales[-1].value, scales[-1].aux, row.config.steps, evaluations, False)
+    evaluations, last = sum(solution.evaluations for solution in scales), scales[-1]
+    return Result(image, last.value, last.aux, row.config.steps, evaluations, False, last.first_value)
 
 
 def _job_factory(vgg: VGG, mode: color.ColorMode) -> Callable[[Row], Job]:

@@ -34,11 +34,12 @@ MAX_ATTEMPTS = 64
 
 
 class ActivationMaximum(NamedTuple):
-    """Image in [0, 1], and the mean activation of the filter on it and on the initial noise."""
+    """Image in [0, 1], mean activation of the filter on it and on the initial noise, and whether a step lowered the loss."""
 
     image: HostImage
     activation: float
     initial_activation: float
+    improved: bool
 
 
 @host_only
@@ -98,7 +99,7 @@ def maximize_activation(
     args = (vgg, selector, jnp.float32(TV_WEIGHT))
     solution = minimize(_negative_log_activation(layer), lbfgs(20), to_params(logits, "pyramid"), args, steps, callback)
     image = np.asarray(jax.nn.sigmoid(to_image(solution.params)))
-    return ActivationMaximum(image, float(solution.aux), initial_activation)
+    return ActivationMaximum(image, float(solution.aux), initial_activation, solution.value < solution.first_value)
 
 
 @functools.cache

@@ -58,7 +58,10 @@ class Checkpoint(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Image in [0, 1] with its losses, and the cost of the run, which a callback may have interrupted."""
+    """Image in [0, 1] with its losses, and the cost of the run, which a callback may have interrupted.
+
+    `initial_loss` is that of the image that the last scale began with.
+    """
 
     image: HostImage
     loss: float
@@ -66,6 +69,12 @@ class Result(NamedTuple):
     steps: int
     evaluations: int
     interrupted: bool
+    initial_loss: float
+
+    @property
+    def improved(self) -> bool:
+        """Return whether a step of the last scale has lowered the loss, unless it was 0."""
+        return self.loss < self.initial_loss or self.loss == 0
 
 
 Callback = Callable[[Step], bool | None]
@@ -170,8 +179,8 @@ def run_plan(
         return [minimize(problem.fn, minimizer, None if resumed else next(starts), problem.args, steps, **options)]
 
     (image,), solutions = coarse_to_fine([job], solve, lambda: watch.interrupted, first)
-    loss, terms = solutions[-1][0].value, solutions[-1][0].aux
-    return Result(postprocess(plan, content, image), loss, terms, watch.step, watch.evaluations, watch.interrupted)
+    (last,), cost = solutions[-1], (watch.step, watch.evaluations, watch.interrupted)
+    return Result(postprocess(plan, content, image), last.value, last.aux, *cost, last.first_value)
 
 
 def coarse_to_fine(
