@@ -46,19 +46,20 @@ def test_a_sweep_notes_it_once(desk: Path, capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize("size", [(40, 48), (48, 40), (20, 96)])
-@pytest.mark.parametrize("init", ["FILE", "style"])
+@pytest.mark.parametrize("init", ["FILE", "array", "style"])
 def test_an_initial_image_of_another_shape_is_not_squashed(tmp_path: Path, init: str, size: tuple[int, int]):
     """A disc in its middle stays round."""
     y, x = np.mgrid[:480, :120] + 0.5
     image = np.repeat((np.hypot(y - 240, x - 60) < 8)[..., None], 3, -1).astype(np.float32)
-    path, shares = tmp_path / "tall.png", {"style": 1.0} if init == "style" else {}
+    path = tmp_path / "tall.png"
     write_image(path, image)
     config = TransferConfig(init=init if init == "style" else str(path))
+    initial = {"FILE": {}, "array": image, "style": {"style": 1.0}}[init]
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        found = initial_image(config, np.zeros((*size, 3), np.float32), [image], size, shares)
-    said = "tall.png is 120×480 pixels, of another aspect ratio than the result; its middle is taken"
-    assert [str(note.message).endswith(said) for note in notes] == ([True] if init == "FILE" else [])
+        found = initial_image(config, np.zeros((*size, 3), np.float32), [image], size, initial)
+    said = " is 120×480 pixels, of another aspect ratio than the result; its middle is taken"
+    assert [str(note.message).endswith(said) for note in notes] == ([] if init == "style" else [True])
     rows, columns = (np.count_nonzero((found[..., 0] > 0.5).any(axis)) for axis in (1, 0))
     assert found.shape == (*size, 3) and (rows, columns) == pytest.approx([16 * size[1] / 120] * 2, abs=1)
 

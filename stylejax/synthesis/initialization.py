@@ -22,7 +22,7 @@ def initial_image(
 ) -> HostImage:
     """Return the initial image (h, w, 3) of a `size` (height, width); `initial` is that of a plan."""
     if isinstance(initial, np.ndarray):
-        return resize(initial, *size)
+        return _fitted(initial, "the initial image", *size)
     images = {
         "content": lambda: resize(content, *size),
         "style": lambda: resize_middle(styles[0], *size),
@@ -31,18 +31,17 @@ def initial_image(
     }
     match list(initial.items()):
         case []:
-            return _read_initial(config.init, *size)
+            return _fitted(read_image_with_alpha(config.init)[0], config.init, *size)
         case [(name, _)]:
             return images[name]()
         case blend:
             return np.sum([np.float32(share) * images[name]() for name, share in blend], 0)
 
 
-def _read_initial(path: str, height: int, width: int) -> HostImage:
-    image, _ = read_image_with_alpha(path)
+def _fitted(image: HostImage, name: str, height: int, width: int) -> HostImage:
     if not same_aspect(image.shape, (height, width)):
         size = f"{image.shape[1]}×{image.shape[0]} pixels"
-        warnings.warn(f"{path} is {size}, of another aspect ratio than the result; its middle is taken", stacklevel=2)
+        warnings.warn(f"{name} is {size}, of another aspect ratio than the result; its middle is taken", stacklevel=2)
     return resize_middle(image, height, width)
 
 
