@@ -54,7 +54,7 @@ def as_arrays(masks: Masks) -> Masks:
     content = [_as_mask(mask, f"content mask {i}") for i, mask in enumerate(_as_list(masks.content), 1)]
     style = [_as_mask(mask, f"style mask {i}") for i, mask in enumerate(_as_list(masks.style), 1)]
     preserve = None if masks.preserve is None else _as_mask(masks.preserve, "the preserve mask")
-    return masks._replace(content=content, style=style, preserve=preserve)
+    return Masks(content, style, preserve, [None if a is None else _as_array(a, "alpha") for a in masks.alpha])
 
 
 def _as_list(masks: Any) -> Any:
