@@ -8,6 +8,9 @@ from stylejax.config_validation import require
 INIT_KINDS = ("content", "noise", "style", "gray")
 """Initial images that `init` may name or blend; any other text is a file name."""
 
+INIT_ALIASES = {"random": "noise", "image": "content"}
+"""Names of other programs."""
+
 
 def parse_layers(entries: Iterable[str]) -> dict[str, float]:
     """Return the weight of each layer, by default 1: 0.5 for `conv1_1:0.5`. Invalid weights are NaN."""
@@ -20,10 +23,11 @@ def parse_init(init: str) -> dict[str, float]:
 
     Images without a share divide the remainder equally. Raises `InputError` unless the shares sum to 1.
     """
-    names, _, texts = zip(*(part.strip().partition(":") for part in init.split("+")), strict=True)
+    parts = [part.strip().lower().partition(":") for part in init.split("+")]
+    names = [INIT_ALIASES.get(name, name) for name, _, _ in parts]
     if not set(names) <= set(INIT_KINDS):
         return {}
-    shares = [_number(text) if text else None for text in texts]
+    shares = [_number(text) if text else None for _, _, text in parts]
     rest, unset = 1 - sum(share for share in shares if share is not None), shares.count(None)
     shares = [rest / unset if share is None else share for share in shares]
     ok = len(set(names)) == len(names) and all(share > 0 for share in shares) and abs(sum(shares) - 1) < 1e-6

@@ -27,6 +27,7 @@ from PIL import Image as Pillow
 from stylejax import config as config_module
 from stylejax.cli import run as cli_run
 from stylejax.cli.main import Demo, Transfer, main, parse
+from stylejax.cli.parsing import OTHER_NAMES
 from stylejax.cli.runtime import graceful_interrupt
 from stylejax.config import OPTION_GROUPS, TransferConfig
 from stylejax.errors import InputError
@@ -179,6 +180,14 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
 # Options that cannot be
 
 
+@pytest.mark.parametrize("verb", ["transfer", "sweep", "features", "reconstruct style", "weights normalize", "rerun"])
+def test_no_command_has_an_option_of_another_program(verb: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main([*verb.split(), "--help"])
+    options = re.findall(r"--([a-z-]+)", capsys.readouterr().out)
+    assert "help" in options and "out" in options and not set(OTHER_NAMES) & set(options)
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -224,6 +233,10 @@ def test_a_line_break_in_a_name_does_not_break_the_line(refused):
         ("--size abc", "Error parsing --size: invalid literal"),
         ("--size 3.5", "Error parsing --size: invalid literal"),
         ("--pooling mex", "invalid choice 'mex' for argument '--pooling'. Expected one of ('avg', 'max')"),
+        ("--iterations 3", "error: --iterations is --steps here; Unrecognized options: --iterations, 3"),
+        ("-image_size=3", "error: -image_size is --size here; Unrecognized options: -image_size=3"),
+        ("--Original-colors 1", "--Original-colors is --color match, luminance or after here; Unrecognized"),
+        ("--size x --lr 1 --lr 2", "error: --lr is --learning-rate here; "),
         ("--styl-weight 3", "Unrecognized options: --styl-weight, 3; Perhaps you meant: --style-weight FLOAT"),
         ("--log", "Missing value for argument '--log'"),
     ],

@@ -122,7 +122,10 @@ def test_a_blend_is_the_weighted_sum_and_the_rest_is_shared(photo, artwork):
 
 def test_a_file_with_a_plus_in_its_name_is_a_file():
     assert parse_init("content+mine.png") == {}
-    assert parse_init("noise") == {"noise": 1.0}
+    assert parse_init("noise") == parse_init("random") == parse_init("Noise") == {"noise": 1.0}
+    assert parse_init("image") == parse_init("content")
+    assert parse_init("image+random:0.25") == {"content": 0.75, "noise": 0.25}
+    assert parse_init("./random") == {}
 
 
 def test_an_average_of_adam_s_steps_has_less_grain(narrow_vgg, photo, artwork):

@@ -8,7 +8,7 @@ import pytest
 from conftest import features_of
 
 from stylejax.errors import InputError
-from stylejax.models.architecture import layer_names, random_weights, total_stride
+from stylejax.models.architecture import canonical_layer_name, layer_names, random_weights, total_stride
 from stylejax.models.vgg import build_vgg
 
 
@@ -110,6 +110,22 @@ def test_random_numbers_are_seeded():
 def test_unknown_layers_are_refused_with_a_hint(narrow_vgg):
     with pytest.raises(InputError, match=r"unknown layer 'conv4_22' \(did you mean 'conv4_2'\?\): vgg19 has conv1_1"):
         narrow_vgg(jnp.zeros((32, 32, 3)), ("conv4_22",))
+
+
+@pytest.mark.parametrize(
+    "form", ["relu{}_{}", "ReLU_{}_{}", "conv{}{}", "conv{}-{}", "r{}{}", "R{}_{}", "block{}_conv{}"]
+)
+def test_the_layers_of_other_programs_have_the_same_meaning(form: str):
+    for name in layer_names("vgg19"):
+        block, number = name.removeprefix("conv").split("_")
+        assert canonical_layer_name(form.format(block, number), "vgg19") == name
+
+
+@pytest.mark.parametrize("name", ["0", "21", "features.0", "conv_4", "pool3", "all"])
+def test_a_layer_by_its_index_is_not_guessed(name: str):
+    """Programs count differently."""
+    with pytest.raises(InputError, match=f"unknown layer '{name}': vgg19 has conv1_1 … conv5_4; name one of these"):
+        canonical_layer_name(name, "vgg19")
 
 
 def test_layers_of_vgg19_are_unknown_to_vgg16(generator):

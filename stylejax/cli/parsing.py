@@ -26,6 +26,24 @@ Weights = Annotated[str, arg(help="Weights of the network: auto, vgg19, vgg16, r
 Pooling = Annotated[Literal["avg", "max"], arg(help="Pooling of the network: avg (the paper) or max (as trained).")]
 """Options of several commands."""
 
+OTHER_NAMES = {
+    **dict.fromkeys(("iterations", "num-iterations", "num-steps", "max-iter", "epochs"), "--steps"),
+    **dict.fromkeys(("image-size", "img-size", "max-size"), "--size"),
+    **dict.fromkeys(("output", "output-image", "save"), "-o"),
+    **dict.fromkeys(
+        ("content-image", "style-image", "content-img", "style-img"), "CONTENT or STYLE, without an option"
+    ),
+    **dict.fromkeys(("original-colors", "preserve-color", "preserve-colors"), "--color match, luminance or after"),
+    **dict.fromkeys(("model", "model-file", "network"), "--weights"),
+    "style-blend-weights": "--style-weights",
+    "content-layer": "--content-layers",
+    "style-layer": "--style-layers",
+    "save-iter": "--save-every",
+    "init-image": "--init",
+    "lr": "--learning-rate",
+}
+"""Options of other programs, and their names here."""
+
 
 def parse_command(commands: dict[str, Any], words: Sequence[str], prog: str, description: str) -> Any:
     """Return the command with its validated options; each of the `commands` is given as its defaults."""
@@ -36,7 +54,7 @@ def parse_command(commands: dict[str, Any], words: Sequence[str], prog: str, des
     registry.struct_rule(_option_groups)
     types = (Annotated[type(default), subcommand(name, default=default)] for name, default in commands.items())
     union: Any = tyro.conf.OmitSubcommandPrefixes[functools.reduce(operator.or_, types)]
-    with tyro_errors():
+    with tyro_errors(words):
         return tyro.cli(union, prog=prog, description=description, args=words or ["--help"], registry=registry)
 
 
@@ -72,15 +90,15 @@ def print_stderr(line: str) -> None:
 
 
 @contextlib.contextmanager
-def tyro_errors() -> Iterator[None]:
-    """Turn tyro's boxed error message into an `InputError` of one line."""
+def tyro_errors(words: Sequence[str] = ()) -> Iterator[None]:
+    """Turn tyro's boxed error message into an `InputError` of one line, with the names here of other programs' options."""
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output):
             yield
     except SystemExit as stop:
         if stop.code:
-            raise InputError(_condense(output.getvalue())) from None
+            raise InputError("; ".join((*_translate(words), _condense(output.getvalue())))) from None
         sys.stderr.write(output.getvalue())
         raise
 
@@ -103,6 +121,13 @@ def _option_groups(info: tyro.constructors.StructTypeInfo) -> StructConstructorS
         lambda **groups: config(**{name: value for group in groups.values() for name, value in vars(group).items()}),
         tuple(group(*item) for item in OPTION_GROUPS.items()),
     )
+
+
+def _translate(words: Sequence[str]) -> list[str]:
+    """Return a line for each option of another program."""
+    options = [word.partition("=")[0] for word in words if word.startswith("-")]
+    known = {option: OTHER_NAMES.get(option.lstrip("-").replace("_", "-").lower()) for option in options}
+    return [f"{option} is {name} here" for option, name in known.items() if name]
 
 
 def _comma_separated(info: tyro.constructors.PrimitiveTypeInfo) -> Any:

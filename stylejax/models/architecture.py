@@ -1,5 +1,6 @@
 """Layers of VGG-16 and VGG-19, and the weights of a network as a file stores them."""
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,6 +11,9 @@ from stylejax.errors import InputError, did_you_mean
 
 LAYERS_PER_BLOCK: dict[str, tuple[int, ...]] = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3)}
 """Convolutions between pooling layers (Simonyan and Zisserman 2014, table 1, columns E and D)."""
+
+LAYER_NAME = re.compile(r"(?:conv|relu|r|block)_?([1-5])[_-]?(?:conv)?([1-4])")
+"""Name of a layer in this program and others, with its block and its number in the block."""
 
 CHANNELS = (64, 128, 256, 512, 512)
 PAPER_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv4_2", "conv5_1")
@@ -43,14 +47,16 @@ def layer_names(network: str) -> tuple[str, ...]:
 
 
 def canonical_layer_name(name: str, network: str) -> str:
-    """Return `conv4_2` for `conv4_2` and `relu4_2`: both mean the features after the rectification.
+    """Return `conv4_2` for this name and those of other programs: `relu4_2`, `conv42`, `r42`, `block4_conv2`.
 
-    Raises `InputError` for an unknown layer.
+    All mean the features after the rectification. Raises `InputError` for an unknown layer.
     """
     names = layer_names(network)
-    layer = name.strip().lower().replace("relu", "conv")
+    match = LAYER_NAME.fullmatch(name.strip().lower())
+    layer = f"conv{match[1]}_{match[2]}" if match else name
     if layer not in names:
-        hint = did_you_mean(layer, names)
+        # A single number may count the layers of a network in many ways.
+        hint = did_you_mean(name.lower(), names) if len(re.findall(r"\d", name)) > 1 else ""
         raise InputError(f"unknown layer {name!r}{hint}: {network} has {names[0]} … {names[-1]}; name one of these")
     return layer
 
