@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any
 
 from stylejax.errors import InputError
 
@@ -58,7 +58,7 @@ def _discard(number: int) -> None:
     os.close(null)
 
 
-def _text(raw: io.FileIO) -> TextIO:
+def _text(raw: io.FileIO) -> io.TextIOWrapper:
     original: Any = sys.stderr if isinstance(raw, _Notes) else sys.stdout
     encoding = original.encoding if original else "utf-8"
     buffered = isinstance(raw, _Output) and not raw.isatty()
