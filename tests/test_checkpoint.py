@@ -150,7 +150,7 @@ def test_wrong_attributes_are_refused(saved: Path, attribute: str, value: object
 
 
 def test_files_that_are_none(tmp_path: Path, saved: Path):
-    assert "there is no weights file" in refusal(tmp_path / "nothing.h5")
+    assert "nothing.h5 does not exist; `stylejax weights list` shows" in refusal(tmp_path / "nothing.h5")
     assert "is a folder" in refusal(tmp_path)
     (tmp_path / "text.h5").write_text("hello")
     assert "text.h5 cannot be read" in refusal(tmp_path / "text.h5")

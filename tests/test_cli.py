@@ -727,6 +727,18 @@ def test_a_process_that_is_refused_exits_with_2(folder: Path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_picture_is_written_costs_nothing(
+    run, folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+):
+    from stylejax.images import io as images
+
+    write = images.write_image
+    monkeypatch.setattr(images, "write_image", lambda *args: signal.raise_signal(number) or write(*args))
+    assert run() == 0
+    assert (folder / "out.png").exists() and (folder / "out.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_process_saves_the_best_picture_and_exits_with_130(folder: Path, weights: Path, number: int):
     words = ["transfer", "c.png", "s.png", "-o", "out.png", "--weights", str(weights), "--size", "32", *FEW]
     done = process(*words, "--steps", "100000000", "--log", "run.jsonl", cwd=folder)

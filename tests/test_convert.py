@@ -320,7 +320,7 @@ def test_files_that_are_none(tmp_path: Path):
         file["hello"] = 1
     with pytest.raises(InputError, match="neither Keras's nor stylejax's: it holds hello"):
         convert_weights(tmp_path / "b.h5")
-    with pytest.raises(InputError, match="there is no weights file"):
+    with pytest.raises(InputError, match="does not exist; `stylejax weights list` shows"):
         convert_weights(tmp_path / "nothing.pth")
     with pytest.raises(InputError, match="is a folder"):
         convert_weights(tmp_path)

@@ -248,6 +248,21 @@ def test_a_state_that_cannot_be_saved_stops_nothing(keeper, tmp_path: Path):
     assert not missing.owned
 
 
+def test_two_runs_leave_each_other_their_states(keeper, tmp_path: Path):
+    said: list[str] = []
+    path = tmp_path / "a.run"
+    first, second = keeper(path, 1), keeper(path, 1, said.append)
+    first.save(state(1))
+    before = path.read_bytes()
+    second.save(state(2))
+    second.remove()
+    assert path.read_bytes() == before and len(said) == 1 and "is another file now" in said[0]
+    first.save(state(2))
+    assert path.read_bytes() != before
+    first.remove()
+    assert not path.exists()
+
+
 def test_states_are_saved_every_so_many_steps_or_never(keeper, tmp_path: Path):
     for every, expected in ((3, [3, 6, 9]), (0, []), (None, [])):
         here, found = keeper(tmp_path / "a.run", every), []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from stylejax.cli.files import after_writing, weights_paths
+from stylejax.cli.files import after_writing
 from stylejax.cli.parsing import Output, Pooling, Weights, print_stderr
 from stylejax.cli.runtime import EXIT_INTERRUPTED, EXIT_OK, graceful_interrupt, start_jax
 from stylejax.errors import InputError
@@ -76,6 +76,7 @@ class Features:
         from stylejax.files import check_distinct, check_writable
         from stylejax.images.io import check_writable_image, read_image
         from stylejax.images.resize import fit_longest_side, resize
+        from stylejax.runs.provenance import weights_paths
 
         for name, minimum in (("size", 1), ("steps", 1), ("filters", 1), ("seed", 0)):
             if not minimum <= getattr(self, name) < 10**9:
@@ -89,10 +90,8 @@ class Features:
             if self.npz.suffix != ".npz":
                 raise InputError(f"cannot write {self.npz}: its name should end in .npz")
             check_writable(self.npz)
-        outputs = {"the image": self.out, "the arrays": self.npz}
-        check_distinct(
-            {role: path for role, path in outputs.items() if path}, [self.image, *weights_paths(self.weights)]
-        )
+        outputs = {"the image": self.out} | ({"the arrays": self.npz} if self.npz else {})
+        check_distinct(outputs, [self.image, *weights_paths(self.weights)])
         image = read_image(self.image)
         return resize(image, *fit_longest_side(image.shape, min(self.size, max(image.shape[:2])))).clip(0, 1)
 

@@ -46,13 +46,16 @@ class OutputOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFiles:
-    """Input images, output image and output options of a run, and other files that must not be written."""
+    """Input images, output image and output options of a run.
+
+    `recorded` are the files from which `rerun` repeats a run; they are inputs too.
+    """
 
     content: Path
     styles: tuple[Path, ...]
     out: Path
     output: OutputOptions = OutputOptions()
-    protected: tuple[Path, ...] = ()
+    recorded: tuple[Path, ...] = ()
 
 
 class Inputs(NamedTuple):
@@ -85,18 +88,6 @@ def load_inputs(content: Path, styles: Sequence[Path], config: TransferConfig) -
 
     (image, *style_images), alpha = zip(*map(read_image_with_alpha, (content, *styles)), strict=True)
     return Inputs(image, style_images, read_masks(config, alpha))
-
-
-def config_paths(config: TransferConfig) -> list[Path]:
-    """Return the files that a config names."""
-    return [Path(path) for paths in input_files(config).values() for path in paths] + weights_paths(config.weights)
-
-
-def weights_paths(weights: str) -> list[Path]:
-    """Return the weights file in a list, which is empty for the name of a network."""
-    from stylejax.runs.provenance import NETWORKS
-
-    return [] if weights in NETWORKS else [Path(weights)]
 
 
 def input_paths(files: RunFiles, config: TransferConfig) -> "InputPaths":
@@ -134,12 +125,12 @@ def write_with_fallback(out: Path, *image: Any) -> None:
 
 
 @contextmanager
-def after_writing(*paths: Path) -> Iterator[None]:
-    """Let an error of a further file say that these files were written."""
+def after_writing(path: Path) -> Iterator[None]:
+    """Let an error of a further file say that `path` was written."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"{error}; {' and '.join(map(str, paths))} was written before") from None
+        raise InputError(f"{error}; {path} was written before") from None
 
 
 def _check_outputs(files: RunFiles, config: TransferConfig, resume: Path | None) -> None:
@@ -148,6 +139,7 @@ def _check_outputs(files: RunFiles, config: TransferConfig, resume: Path | None)
     from stylejax.images.video import check_video_output
     from stylejax.runs.checkpoint import check_unused, checkpoint_path
     from stylejax.runs.manifest import check_sidecar, sidecar_path
+    from stylejax.runs.provenance import config_paths
 
     options, out = files.output, files.out
     check_writable_image(out, config.bit_depth)
@@ -158,8 +150,9 @@ def _check_outputs(files: RunFiles, config: TransferConfig, resume: Path | None)
         check_video_output(options.video)
     outputs = {"the image": out, "the manifest": sidecar_path(out), "the checkpoint": checkpoint_path(out)}
     outputs |= {f"the {name}": path for name in ("log", "video") if (path := getattr(options, name))}
-    inputs = [*files.protected, files.content, *files.styles, *config_paths(config)]
+    inputs = [*files.recorded, files.content, *files.styles, *config_paths(config)]
     if options.save_numbered:
+        # An input with the name of a preview counts as an output, and so is refused.
         numbered = re.compile(rf"{re.escape(out.stem)}_\d+{re.escape(out.suffix)}")
         outputs |= {f"step {path.stem}": path for path in inputs if numbered.fullmatch(path.name)}
     check_distinct(outputs, inputs)

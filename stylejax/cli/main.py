@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] = lambda
     words = list(sys.argv[1:] if argv is None else argv)
     note = functools.cache(lambda text: print_stderr(f"note: {text}"))  # Once, also if the rows of a sweep repeat it.
     warnings.showwarning = lambda message, *_: note(str(message))
+    if words[:1] == ["--version"]:
+        return _print_versions()
     try:
         command = parse(words)
         prepare()
@@ -124,8 +126,6 @@ def _main_with_help() -> Any:
 
 def parse(words: Sequence[str]) -> Callable[[], int]:
     """Return the command with its validated options. Raise `InputError` for words that cannot be parsed."""
-    if list(words[:1]) == ["--version"]:
-        return _print_versions
     if words and words[0] in COMMAND_GROUPS:
         group = COMMAND_GROUPS[words[0]]
         return parse_command(group.COMMANDS, words[1:], f"stylejax {words[0]}", str(group.__doc__))

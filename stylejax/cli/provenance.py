@@ -79,8 +79,8 @@ class Rerun:
         if manifest.outcome.interrupted:
             done, steps = manifest.outcome.steps, manifest.provenance.config.steps
             print_stderr(f"note: {self.image} was interrupted after {done} of {steps} steps; this run does all of them")
-        protected = (self.image, sidecar_path(self.image))
-        files = RunFiles(content=inputs.content, styles=inputs.styles, out=out, output=self.output, protected=protected)
+        recorded = (self.image, sidecar_path(self.image))
+        files = RunFiles(content=inputs.content, styles=inputs.styles, out=out, output=self.output, recorded=recorded)
         return run_transfer(files, inputs.config)
 
 

@@ -67,7 +67,7 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     elapsed = read_header(resume).seconds if resume else 0.0
     checkpoint = read_checkpoint(resume, plan) if resume else None
     print_stderr(explanation)
-    if resume or files.protected:
+    if resume or files.recorded:
         print_stderr(f"the recorded run takes {describe_cost(plan.schedule, plan.config.steps)}")
     every, path = files.output.checkpoint_every, checkpoint_path(files.out)
     owned = file_identity(resume) if resume else None

@@ -93,10 +93,8 @@ def start_jax() -> None:
     try:
         jax.devices()
     except (AssertionError, RuntimeError) as error:
-        platforms, reason = (
-            os.environ.get("JAX_PLATFORMS", ""),
-            brief(error).split(" (set ")[0] if str(error) else "no such device",
-        )
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = brief(error).split(" (set ")[0] if str(error) else "no such device"
         raise InputError(f"jax cannot start with JAX_PLATFORMS={platforms}: {reason}; correct or unset it") from None
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if not (named and _is_text(named)):

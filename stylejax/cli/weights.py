@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from stylejax.cli.files import weights_paths
 from stylejax.cli.parsing import with_required_args
 from stylejax.cli.runtime import EXIT_OK, start_jax
 from stylejax.errors import InputError
@@ -111,6 +110,7 @@ class Normalize:
         from stylejax.models.normalize import normalize
         from stylejax.models.pretrained import load_pretrained
         from stylejax.models.weights_file import save_weights
+        from stylejax.runs.provenance import weights_paths
 
         check_writable(self.out)
         start_jax()

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import platformdirs
 
 from stylejax.errors import InputError, brief, did_you_mean
+from stylejax.files import kind_of
 from stylejax.models.convert import REGISTRY, PublishedFile, convert_weights
 from stylejax.models.weights_file import save_weights
 
@@ -27,7 +28,7 @@ def weights_folder() -> Path:
         except RuntimeError as error:
             raise InputError(f"STYLEJAX_WEIGHTS_DIR must be a folder, got {named!r}: {brief(error)}") from None
     local, cache = Path("weights"), cache_folder()
-    return local if local.is_dir() or cache is None else cache / "weights"
+    return local if kind_of(local) == "folder" or cache is None else cache / "weights"
 
 
 def cache_folder() -> Path | None:

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from stylejax.errors import InputError, brief
-from stylejax.files import kind_of, write_atomically
+from stylejax.files import require_file, write_atomically
 from stylejax.models.architecture import LAYERS_PER_BLOCK, ConvWeights, VGGWeights, layer_names
 
 FORMAT = "stylejax-vgg 2"
@@ -137,13 +137,8 @@ def _raise_problems(problems: Sequence[str], name: str, network: str) -> None:
 
 def check_file(path: str | os.PathLike[str]) -> Path:
     """Return the path. Raise `InputError` unless it is a file."""
-    path = Path(path)
-    kind = kind_of(path)
-    if kind == "folder":
-        raise InputError(f"{path} is a folder, not a weights file; give a file in it")
-    if kind != "file":
-        raise InputError(f"there is no weights file {path}; `stylejax weights list` shows what is available")
-    return path
+    require_file(path, "`stylejax weights list` shows what is available")
+    return Path(path)
 
 
 @contextlib.contextmanager

@@ -119,6 +119,16 @@ def weights_ref(weights: str, parameters: VGGWeights) -> WeightsRef:
     return WeightsRef(cast(Any, parameters.network), source, weights_hash(parameters), file)
 
 
+def config_paths(config: TransferConfig) -> list[Path]:
+    """Return the files that a config names."""
+    return [Path(path) for paths in input_files(config).values() for path in paths] + weights_paths(config.weights)
+
+
+def weights_paths(weights: str) -> list[Path]:
+    """Return the weights file in a list, which is empty for the name of a network."""
+    return [] if weights in NETWORKS else [Path(weights)]
+
+
 def file_ref(path: Path) -> FileRef:
     """Return name and hash of a file; a pipe is not read, since its data would be lost."""
     if kind_of(path) != "file":

@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 RESERVED = ("sheet",)
@@ -41,6 +42,6 @@ def _text(value: Any) -> str:
     """Return a value for a name: the stems of paths, and several values joined by +."""
     if isinstance(value, (list, tuple)):
         return "+".join(map(_text, value))
-    if isinstance(value, (str, os.PathLike)) and (stem := os.path.splitext(os.path.basename(value))[0]):
-        return stem if os.path.sep in str(value) or isinstance(value, os.PathLike) else str(value)
+    if isinstance(value, Path) or os.path.sep in str(value):
+        return Path(value).stem
     return f"{value:g}" if isinstance(value, float) else str(value)

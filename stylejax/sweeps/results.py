@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stylejax.config import input_files
 from stylejax.errors import InputError
 from stylejax.files import check_distinct, check_writable, kind_of, list_files, make_folder, write_atomically
 from stylejax.images.io import flatten_alpha, quantize, read_stored, write_image
 from stylejax.models.architecture import VGGWeights
 from stylejax.runs import schema
 from stylejax.runs.manifest import Manifest, embedded_json, outcome, read
-from stylejax.runs.provenance import Provenance, provenance_with, weights_ref
+from stylejax.runs.provenance import Provenance, config_paths, provenance_with, weights_ref
 from stylejax.runs.rerun import matches_manifest
 from stylejax.sweeps.grid import Row
 from stylejax.sweeps.report import PAGE, SHEET
@@ -54,10 +53,8 @@ def check_folder(folder: Path, resume: bool, rows: Sequence[Row], file: Path | N
     existing = [path for path in outputs.values() if kind_of(path) != "nothing"]
     for path in existing:
         check_writable(path)
-    files = (input_files(row.config).values() for row in rows)
-    inputs = {Path(path) for fields in files for paths in fields for path in paths}
-    inputs |= {path for row in rows for path in (row.content, *row.styles)} | ({file} if file else set())
-    check_distinct(outputs, inputs | {Path(row.config.weights) for row in rows})
+    inputs = {path for row in rows for path in (row.content, *row.styles, *config_paths(row.config))}
+    check_distinct(outputs, inputs | ({file} if file else set()))
     if existing and not resume:
         raise InputError(f"{existing[0]} exists; continue its sweep with --resume, or name another folder")
 
