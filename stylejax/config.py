@@ -60,13 +60,13 @@ class TransferConfig:
     style_schedule: Literal["blend", "coarse-to-fine"] = "blend"
     """Use of several styles: blend (weighted mean) or coarse-to-fine (large shapes of the first, fine strokes of the last)."""
     content_masks: tuple[str, ...] = ()
-    """Masks A,B,… of the result (white = uses the first, second, … style). A last style without a mask takes the rest."""
+    """Masks A,B,… of the result, white where the first, second, … style goes; or one image in flat colors, each a region."""
     style_masks: tuple[str, ...] = ()
-    """Masks A,B,… of the style images (white = used). With one style image, each mask defines a separate style."""
+    """Masks A,B,… of the style images; several for one image are several styles; or one in the colors of --content-masks."""
     preserve_mask: str = ""
     """Mask of the pixels copied unchanged from the content image (white = preserved)."""
-    color: Literal["style", "match", "luminance", "after"] = "style"
-    """Colors of the style, or of the content: match (recolors the style), luminance (in gray), after (recolors the result)."""
+    color: Literal["style", "match", "luminance", "after", "only"] = "style"
+    """Colors of the style, or the content's by match (of the style), luminance (gray), after (result); only: without strokes."""
     content_layers: tuple[str, ...] = ("conv4_2",)
     """Layers of the content loss. A layer may have a weight: conv3_2:0.5 counts half."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -120,6 +120,11 @@ class TransferConfig:
         if isinstance(self.size, str) or self.width or self.height:
             raise InputError("--size, --width and --height must be resolved by make_plan")
         return int(self.size)
+
+    @property
+    def total_steps(self) -> int:
+        """Number of steps that the run takes: none with `color` only, which does not use the network."""
+        return 0 if self.color == "only" else self.steps
 
 
 OPTION_GROUPS: dict[str, tuple[str, ...]] = {

@@ -219,7 +219,7 @@ def test_no_command_has_an_option_of_another_program(verb: str, capsys: pytest.C
         ),
         ("--color lum", "invalid choice 'lum' for argument '--color'"),
         ("--content-masks m.png,c.png", "m.png does not exist; check the name of the file"),
-        ("--style-masks c.png", "c.png is in color; a mask must be a gray image"),
+        ("--style-masks c.png", "style mask 1 is in color; a mask must be a gray image"),
         ("--preserve-mask .", ". is a folder; give an image file in it"),
         ("--learning-rate 0", "--learning-rate must be from 1e-12 to 1e+12, got 0.0"),
         (

@@ -5,8 +5,12 @@ import pytest
 from conftest import picture
 from scipy.linalg import sqrtm
 
+from stylejax.errors import InputError
 from stylejax.images import color as colors
 from stylejax.images.color import match_color, match_luma
+from stylejax.models.architecture import random_weights
+from stylejax.models.vgg import build_vgg
+from stylejax.synthesis.transfer import transfer
 
 
 @pytest.fixture
@@ -83,3 +87,39 @@ def test_otherwise_nothing_is_changed_before(pair, color):
     content, styles = colors.apply_color_mode(color, pair[0], [pair[1]])
     assert content is pair[0] and styles[0] is pair[1]
     assert colors.restore_color("style", pair[0], pair[0]) is pair[0]
+
+
+def test_color_only_is_the_content_with_the_statistics_of_the_style(pair):
+    """At the size of the run, without the network, except in the preserved region."""
+    content, style = pair[0] * 0.2 + 0.4, pair[1] * 0.3 + 0.3
+    result = transfer(content, style, vgg=build_vgg(random_weights("vgg19", 0, (4, 4, 4, 4, 4))), color="only", size=48)
+    for found, expected in zip(statistics(result.image), statistics(style), strict=True):
+        np.testing.assert_allclose(found, expected, atol=3e-3)
+    assert result[1:-1] == (0.0, ({}, {}, 0.0), 0, 0, False)
+    # Each pixel keeps its place: the map of the colors is the same everywhere.
+    columns = np.c_[content.reshape(-1, 3), np.ones(content.shape[0] * content.shape[1])]
+    _, residual, *_ = np.linalg.lstsq(columns, result.image.reshape(-1, 3), rcond=None)
+    assert residual.max() < 1e-3
+
+
+def test_color_only_keeps_gray_gray_and_the_preserved_region(pair):
+    content, style = pair
+    gray, vgg = np.repeat(content.mean(-1, keepdims=True), 3, -1), build_vgg(random_weights("vgg19", 0, (4,) * 5))
+    keep = (np.arange(content.shape[1]) < 10) * np.ones((content.shape[0], 1), bool)
+    assert np.ptp(transfer(content, gray, vgg=vgg, color="only", size=48).image, axis=-1).max() < 1e-3
+    noisy = gray + np.random.default_rng(0).uniform(-1, 1, gray.shape).astype(np.float32) / 512
+    smooth = [transfer(image, style, vgg=vgg, color="only", size=48).image for image in (gray, noisy)]
+    np.testing.assert_allclose(*smooth, atol=0.02)
+    kept = transfer(content, style, vgg=vgg, color="only", size=48, preserve_mask=keep).image
+    np.testing.assert_allclose(kept[:, :10], content[:, :10], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("styles", "options"), [(0, {"style_weight": 0.0}), (2, {}), (1, {"content_masks": np.ones((8, 9))})]
+)
+def test_color_only_takes_one_style(pair, styles, options):
+    vgg = build_vgg(random_weights("vgg19", 0, (4,) * 5))
+    with pytest.raises(
+        InputError, match="--color only must have one style and no --content-masks or --style-masks, got"
+    ):
+        transfer(pair[0], [pair[1]] * styles, vgg=vgg, color="only", size=48, **options)

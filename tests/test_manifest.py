@@ -176,7 +176,7 @@ VALUES = {
     "learning_rate": st.floats(1e-12, 1e12),
     "style_scale": st.floats(0.1, 10) | st.lists(st.floats(0.1, 10), min_size=1, max_size=4).map(tuple),
     "style_weights": st.lists(st.floats(0.1, 1e9), max_size=4).map(tuple),
-    "color": st.sampled_from(["style", "match", "luminance", "after"]),
+    "color": st.sampled_from(["style", "match", "luminance", "after", "only"]),
     "pooling": st.sampled_from(["avg", "max"]),
     "padding": st.sampled_from(["zeros", "circular", "reflect", "replicate"]),
     "precision": st.sampled_from(["default", "highest", "tf32", "bf16"]),

@@ -1,5 +1,6 @@
 """Settings that cannot do all that they say: each says so in a note."""
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from stylejax.cli.main import main
 from stylejax.config import TransferConfig
 from stylejax.images.io import write_image
 from stylejax.images.resize import resize
+from stylejax.presets import PRESETS
 from stylejax.synthesis.initialization import initial_image
 from stylejax.synthesis.validation import make_plan
 
@@ -34,6 +36,52 @@ def test_a_style_scale_changes_the_size_of_the_style_or_it_says_so(height: int, 
     scaled, notes = sizes((scale,))
     assert no_notes == [] and (scaled != plain or notes)
     assert not notes or f"style 1 is {width}×{height}: it is not enlarged; give a larger image" in notes[0]
+
+
+NO_EFFECT = [
+    ({"learning_rate": 0.2}, "--learning-rate 0.2 has no effect; it needs --optimizer adam"),
+    ({"history": 7, "optimizer": "adam"}, "--history 7 has no effect; it needs --optimizer lbfgs"),
+    ({"seed": 3}, "--seed 3 has no effect; it needs an --init with noise, or --weights random"),
+    ({"tv_norm": "isotropic"}, "--tv-norm isotropic has no effect; it needs a --tv-weight above 0"),
+    ({"style_weights": (2.0,)}, "--style-weights 2.0 has no effect; it needs several styles or style masks"),
+    ({"style_schedule": "coarse-to-fine"}, "--style-schedule coarse-to-fine has no effect; it needs several styles"),
+    ({"content_weight": 0.0, "content_layers": ("conv1_2",)}, "--content-layers conv1_2 has no effect; it needs a"),
+    ({"style_weight": 0.0, "style_layers": ("conv1_2",)}, "--style-layers conv1_2 has no effect; it needs a"),
+    ({"color": "only", "seed": 3, "init": "noise"}, "--seed 3 has no effect; it needs another --color than only"),
+]
+
+
+def notes_of(config: TransferConfig, styles: int = 1) -> list[str]:
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        make_plan(config, "vgg19", (64, 64, 3), [(64, 64, 3)] * styles, NO_MASKS)
+    return [str(note.message) for note in notes]
+
+
+@pytest.mark.parametrize(("options", "note"), NO_EFFECT)
+def test_a_setting_without_effect_says_so(options: dict[str, Any], note: str):
+    (found,) = notes_of(TransferConfig(size=64, **options))
+    assert found.startswith(note)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "adam", "learning_rate": 0.2},
+        {"history": 7},
+        {"seed": 3, "init": "content+noise:0.1"},
+        {"seed": 3, "weights": "random"},
+        {"tv_norm": "isotropic", "tv_weight": 1.0},
+        *({"optimizer": optimizer} for optimizer in ("lbfgs", "adam")),
+    ],
+)
+def test_a_setting_with_an_effect_says_nothing(options: dict[str, Any]):
+    assert notes_of(TransferConfig(size=64, **options)) == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_say_nothing(name: str):
+    assert notes_of(dataclasses.replace(PRESETS[name], size=64)) == []
 
 
 @pytest.mark.filterwarnings("default:.*it is not enlarged")

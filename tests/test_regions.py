@@ -7,7 +7,6 @@ import oracle
 import pytest
 from conftest import targets_at, weights_of
 
-import stylejax
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.losses.objective import objective
@@ -277,12 +276,6 @@ def test_a_region_too_small_for_a_coarse_scale_waits_for_a_finer_one(narrow_vgg,
     assert names == [{"conv1_1/1"}, {"conv1_1/1", "conv3_1/1"}]
     result = transfer(photo, artwork, masks=Masks(content=[small]), vgg=narrow_vgg, config=config, steps=4)
     assert np.isfinite(result.loss)
-
-
-def test_a_color_picture_is_no_mask(tmp_path, photo):
-    stylejax.write_image(tmp_path / "p.png", photo)
-    with pytest.raises(InputError, match="p.png is in color; a mask must be a gray image, white inside the region"):
-        stylejax.read_mask(str(tmp_path / "p.png"))
 
 
 @pytest.mark.parametrize(

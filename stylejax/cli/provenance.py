@@ -77,7 +77,7 @@ class Rerun:
         if self.out is None and kind_of(out) != "nothing":
             raise InputError(f"{out} exists; name another file with -o")
         if manifest.outcome.interrupted:
-            done, steps = manifest.outcome.steps, manifest.provenance.config.steps
+            done, steps = manifest.outcome.steps, manifest.provenance.config.total_steps
             print_stderr(f"note: {self.image} was interrupted after {done} of {steps} steps; this run does all of them")
         recorded = (self.image, sidecar_path(self.image))
         files = RunFiles(content=inputs.content, styles=inputs.styles, out=out, output=self.output, recorded=recorded)

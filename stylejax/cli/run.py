@@ -139,7 +139,8 @@ def _report(result: "Result", files: RunFiles, inputs: Inputs, checkpoint: Path 
     if not inputs.styles:
         content, _ = flatten_alpha(resize(inputs.content, h, w), inputs.masks.content_alpha, files.out)
         print(f"PSNR {psnr(result.image, content):.1f} dB")
-    print(f"{files.out}: {w}×{h}, loss {result.loss:.4g} after {result.evaluations} evaluations")
+    loss = f", loss {result.loss:.4g} after {result.evaluations} evaluations" if result.evaluations else ""
+    print(f"{files.out}: {w}×{h}{loss}")
     if not result.interrupted:
         if not result.improved:
             print_stderr(f"note: at {w}×{h} {NOT_IMPROVED}")

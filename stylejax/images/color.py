@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from stylejax.images.resize import Alpha, HostImage
 
-ColorMode: TypeAlias = Literal["style", "match", "luminance", "after"]
+ColorMode: TypeAlias = Literal["style", "match", "luminance", "after", "only"]
 Luma: TypeAlias = Float[np.ndarray, "_ _"]
 
 MAX_CHROMA = 2 / 255
@@ -41,7 +41,7 @@ def stays_gray(color: ColorMode, content: bool, styles: Iterable[bool]) -> bool:
 
 def styles_depend_on_content(color: ColorMode) -> bool:
     """Return whether the network's style images depend on the content image."""
-    return color not in ("style", "after")
+    return color in ("match", "luminance")
 
 
 def restores_color(color: ColorMode) -> bool:
@@ -71,6 +71,15 @@ def restore_color(color: ColorMode, image: HostImage, content: HostImage) -> Hos
     if not restores_color(color):
         return image
     return (content + (luma(image) - luma(content))[..., None]).astype(np.float32)
+
+
+def recolor(
+    content: HostImage, style: HostImage, alpha: Alpha | None = None, style_alpha: Alpha | None = None
+) -> HostImage:
+    """Return the content with the mean and covariance of the style's colors, clipped to [0, 1]; pixels count by their alpha."""
+    # The chroma of a gray image is rounding, which the match would amplify.
+    source = _gray(luma(content)) if is_gray(content) else content
+    return match_color(source, style, alpha, style_alpha).clip(0, 1)
 
 
 def luma(image: HostImage) -> Luma:

@@ -87,7 +87,7 @@ def decode(text: str, name: str) -> Manifest:
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise InputError(f"format must be {FORMAT!r}")
         manifest = schema.convert({key: v for key, v in value.items() if key != "format"}, Manifest)
-        _check_steps(manifest.outcome, manifest.provenance.config.steps)
+        _check_steps(manifest.outcome, manifest.provenance.config.total_steps)
         return manifest
     except InputError as error:
         raise InputError(f"the manifest of {name} cannot be used: {error}") from None

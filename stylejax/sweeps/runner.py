@@ -30,7 +30,7 @@ from stylejax.synthesis.planning import memory_estimator
 from stylejax.synthesis.problem import Problem, build_problem
 from stylejax.synthesis.schedule import Scale
 from stylejax.synthesis.targets import Inputs, content_targets_at, style_targets_at
-from stylejax.synthesis.transfer import Job, Result, coarse_to_fine, postprocess
+from stylejax.synthesis.transfer import Job, Result, coarse_to_fine, postprocess, recolored
 from stylejax.synthesis.validation import Plan
 
 TRACED_FIELDS = ("seed", "init", "content_weight", "style_weight", "tv_weight", "style_scale")
@@ -82,6 +82,9 @@ def run_rows(
     vggs: dict[Any, VGG] = {}
     for group in group_rows(rows):
         first = group[0]
+        if not first.config.total_steps:
+            yield from map(_recolored_row, group)
+            continue
         key = (first.network, *(getattr(first.config, name) for name in NETWORK_FIELDS))
         if key not in vggs:
             vggs[key] = device_put(make_vgg(first.config, networks[first.network]), mesh, REPLICATED)
@@ -95,6 +98,12 @@ def run_rows(
                 return
             seconds = (time.perf_counter() - began) / len(batch)
             yield from (RowResult(row, result, seconds) for row, result in zip(batch, results, strict=True))
+
+
+def _recolored_row(row: Row) -> RowResult:
+    began = time.perf_counter()
+    content, *styles = (read_image_with_alpha(path)[0] for path in (row.content, *row.styles))
+    return RowResult(row, recolored(row.plan, content, styles), time.perf_counter() - began)
 
 
 def _run_batch(

@@ -60,8 +60,8 @@ def as_arrays(masks: Masks) -> Masks:
 def _as_list(masks: Any) -> Any:
     if masks is None:
         return ()
-    is_list = isinstance(masks, (tuple, list)) or getattr(masks, "ndim", 0) == 3
-    return masks if is_list else (masks,)
+    is_stack = getattr(masks, "ndim", 0) == 3 and masks.shape[-1] != 3
+    return masks if isinstance(masks, (tuple, list)) or is_stack else (masks,)
 
 
 def _as_mask(mask: Any, name: str) -> Any:

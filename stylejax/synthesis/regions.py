@@ -1,7 +1,8 @@
 """Masks of regions: which part of the image takes which style, which part is preserved, and which part of a style is visible.
 
-A mask is an array (h, w) in [0, 1], 1 inside the region, of any size with the aspect ratio of its image.
-At a layer it is average-pooled as often as the network pools.
+A mask is an array (h, w) in [0, 1], 1 inside the region, of any size with the aspect ratio of its image. One content mask and
+one style mask (h, w, 3) in color are segmentations, each color of which is a region. At a layer a mask is average-pooled as
+often as the network pools.
 """
 
 import functools
@@ -16,11 +17,13 @@ from stylejax.errors import InputError
 from stylejax.images.io import read_stored
 from stylejax.images.resize import Alpha, resize_mask, same_aspect
 from stylejax.models.architecture import block_index
+from stylejax.synthesis.segmentation import split_segmentations
 
 Mask: TypeAlias = Float[np.ndarray, "_ _"]
+StoredMask: TypeAlias = Mask | Float[np.ndarray, "_ _ 3"]
 
 MAX_CHROMA = 0.1
-"""Maximum difference between the channels of a mask; an image with more is in color, and no mask."""
+"""Maximum difference between the channels of a gray mask; an image with more is a segmentation."""
 
 
 class Masks(NamedTuple):
@@ -40,24 +43,22 @@ class Masks(NamedTuple):
 
 
 def read_masks(
-    config: TransferConfig, alpha: Sequence[Alpha | None] = (), read: Callable[[str], Mask] | None = None
+    config: TransferConfig, alpha: Sequence[Alpha | None] = (), read: Callable[[str], StoredMask] | None = None
 ) -> Masks:
     """Read the masks of a config, each by `read`, which is `read_mask` by default; `alpha` is that of `Masks`.
 
-    Raises `InputError` for a file that is missing, not an image, or not gray.
+    Raises `InputError` for a file that is missing or not an image.
     """
     read = read or read_mask
     preserve = read(config.preserve_mask) if config.preserve_mask else None
     return Masks([read(p) for p in config.content_masks], [read(p) for p in config.style_masks], preserve, alpha)
 
 
-def read_mask(path: str) -> Mask:
-    """Read a gray image as a mask (h, w), 1 for white, 0 where transparent; raise `InputError` for an image in color."""
+def read_mask(path: str) -> StoredMask:
+    """Read an image as a mask (h, w), 1 for white, 0 where transparent; one in color as a segmentation (h, w, 3)."""
     image, alpha = read_stored(path)
-    alpha = np.ones(image.shape[:2], np.float32) if alpha is None else alpha
-    if (np.ptp(image, axis=-1) * alpha).max() > MAX_CHROMA:
-        raise InputError(f"{path} is in color; a mask must be a gray image, white inside the region and black outside")
-    return image.mean(-1) * alpha
+    image = image if alpha is None else image * alpha[..., None]
+    return image if np.ptp(image, axis=-1).max() > MAX_CHROMA else image.mean(-1)
 
 
 def num_style_parts(styles: int, masks: Masks) -> int:
@@ -78,6 +79,12 @@ def check_masks(
     Raises `InputError` for an invalid mask, one with another aspect ratio than its image, and a number of masks, style weights
     or style scales that does not match the styles.
     """
+    if (
+        len(styles) == len(masks.content) == len(masks.style) == 1
+        and np.ndim(masks.content[0]) == np.ndim(masks.style[0]) == 3
+    ):
+        regions, style_regions = split_segmentations(masks.content[0], masks.style[0])
+        masks = masks._replace(content=regions, style=style_regions)
     _check_counts(masks, config, len(styles))
     content_masks = [_mask(mask, f"content mask {i}", content, "content") for i, mask in enumerate(masks.content, 1)]
     shapes = [styles[style_index(part, len(styles))] for part in range(len(masks.style))]
@@ -178,6 +185,11 @@ def _check_alpha(alpha: Sequence[Any], images: Sequence[tuple[int, ...]]) -> lis
 
 def _mask(mask: Any, name: str, image: tuple[int, ...], role: str) -> Mask:
     array = np.asarray(mask)
+    if array.ndim == 3 and array.shape[-1] == 3:
+        raise InputError(
+            f"{name} is in color; a mask must be a gray image, white inside the region and black outside, or one content mask "
+            "and one style mask of a single style must be in the same flat colors"
+        )
     if array.ndim != 2 or array.dtype.kind not in "fb" or not array.size:
         raise InputError(f"{name} must be (h, w) of floats in [0, 1], got an array {array.shape} of {array.dtype}")
     if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:

@@ -58,7 +58,7 @@ def make_schedule(
         return side == config.side or min(map(min, (image, *style_sizes))) >= total_stride(layers)
 
     (first, _), *finer = [(side, steps) for side, steps in split_steps(config) if fits(side)]
-    scales = [(first, config.steps - sum(steps for _, steps in finer)), *finer]
+    scales = [(first, config.total_steps - sum(steps for _, steps in finer)), *finer]
     return tuple(
         Scale(side, steps, *sizes(side), _styles_at(config, index, len(scales), count))
         for index, (side, steps) in enumerate(scales)
@@ -95,6 +95,8 @@ def resolutions(config: TransferConfig) -> tuple[int, ...]:
 
 def split_steps(config: TransferConfig) -> tuple[tuple[int, int], ...]:
     """Return (longest side, steps) of each scale; with fewer steps than scales, coarse scales are dropped."""
+    if not config.total_steps:
+        return ((config.side, 0),)
     sides = resolutions(config)[-config.steps :]
     shares = [STEP_RATIO**i for i in range(len(sides))]
     spare = config.steps - len(sides)

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from stylejax.config import TransferConfig, replace_fields
 from stylejax.errors import InputError
 from stylejax.images import color
-from stylejax.images.resize import HostImage, resize
+from stylejax.images.resize import HostImage, resize, resize_mask
 from stylejax.losses.objective import LossTerms, compose_image
 from stylejax.models.pretrained import load_pretrained
 from stylejax.models.vgg import VGG
@@ -156,6 +156,8 @@ def run_plan(
     mesh: Mesh | None,
 ) -> Result:
     """Run a plan on its images; the other arguments are those of `transfer`."""
+    if not plan.config.total_steps:
+        return recolored(plan, content, styles)
     shards = plan.partition.shards
     if shards > 1 and (mesh is None or mesh.size != shards):
         devices = mesh.size if mesh else 0
@@ -181,6 +183,17 @@ def run_plan(
     (image,), solutions = coarse_to_fine([job], solve, lambda: watch.interrupted, first)
     (last,), cost = solutions[-1], (watch.step, watch.evaluations, watch.interrupted)
     return Result(postprocess(plan, content, image), last.value, last.aux, *cost, last.first_value)
+
+
+def recolored(plan: Plan, content: HostImage, styles: Sequence[HostImage]) -> Result:
+    """Return the result of a plan without steps: the content in the colors of the style, without its preserved region."""
+    scale, alpha = plan.schedule[-1], plan.masks.alpha or (None, None)
+    images = resize(content, *scale.size), resize(styles[0], *scale.style_sizes[0])
+    alpha = [a if a is None else resize_mask(a, *x.shape[:2]) for a, x in zip(alpha, images, strict=True)]
+    image = color.recolor(*images, *alpha)
+    if plan.masks.preserve is not None:
+        image += resize_mask(plan.masks.preserve, *scale.size)[..., None] * (images[0] - image)
+    return Result(image.clip(0, 1), 0.0, LossTerms({}, {}, 0.0), 0, 0, False, 0.0)
 
 
 def coarse_to_fine(

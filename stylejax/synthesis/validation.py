@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_init, parse_layers
+from stylejax.config_validation import flag_name
 from stylejax.errors import InputError
 from stylejax.images.color import is_gray, stays_gray
 from stylejax.images.resize import HostImage
 from stylejax.models.architecture import canonical_layer_name, total_stride
+from stylejax.presets import PRESETS
 from stylejax.synthesis.planning import Partition, Workload, plan_execution
 from stylejax.synthesis.regions import (
     Masks,
@@ -84,10 +86,14 @@ def make_plan(
     _check_styles(config, initial, bool(styles))
     config = _with_canonical_layers(config, network, bool(styles))
     content_layers, style_layers = parse_layers(config.content_layers), parse_layers(config.style_layers)
+    if not config.total_steps:
+        _check_recoloring(masks, len(styles))
+        content_layers, style_layers = {}, {}
     layers = (*content_layers, *style_layers)
     masks = check_masks(masks, config, content, styles)
     _check_sizes(config, layers, content, styles)
     _note_small_styles(config, styles)
+    _note_unused(config, initial, num_style_parts(len(styles), masks))
     schedule = make_schedule(config, layers, content, styles, num_style_parts(len(styles), masks))
     _check_regions(masks, schedule, styles, tuple(style_layers))
     work = Workload(config, layers, network, content)
@@ -119,6 +125,14 @@ def _with_canonical_layers(config: TransferConfig, network: str, has_styles: boo
     return dataclasses.replace(config, content_layers=content, style_layers=style if has_styles else ())
 
 
+def _check_recoloring(masks: Masks, styles: int) -> None:
+    if styles != 1 or masks.content or masks.style:
+        raise InputError(
+            f"--color only must have one style and no --content-masks or --style-masks, got {styles} styles; "
+            "give one style, whose transparent parts do not count"
+        )
+
+
 def _check_sizes(
     config: TransferConfig, layers: Sequence[str], content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
 ) -> None:
@@ -139,6 +153,27 @@ def _note_small_styles(config: TransferConfig, styles: Sequence[tuple[int, ...]]
             warnings.warn(
                 f"{wanted}, and style {i + 1} is {w}×{h}: it is not enlarged; give a larger image", stacklevel=3
             )
+
+
+def _note_unused(config: TransferConfig, initial: dict[str, float], parts: int) -> None:
+    """Warn of settings that no preset has, and that have no effect beside the other settings."""
+    random = "noise" in initial or config.weights == "random"
+    needed = {
+        "seed": (random, "an --init with noise, or --weights random"),
+        "history": (config.optimizer == "lbfgs", "--optimizer lbfgs"),
+        "learning_rate": (config.optimizer == "adam", "--optimizer adam"),
+        "tv_norm": (config.tv_weight > 0, "a --tv-weight above 0"),
+        "style_weights": (parts > 1, "several styles or style masks"),
+        "style_schedule": (parts > 1, "several styles"),
+        "content_layers": (config.content_weight > 0, "a --content-weight above 0"),
+        "style_layers": (config.style_weight > 0, "a --style-weight above 0"),
+    }
+    for name, (used, remedy) in needed.items():
+        value = getattr(config, name)
+        if (not used or not config.total_steps) and all(value != getattr(base, name) for base in PRESETS.values()):
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            remedy = "another --color than only" if not config.total_steps else remedy
+            warnings.warn(f"{flag_name(name)} {shown} has no effect; it needs {remedy}", stacklevel=3)
 
 
 def _require_min_size(name: str, shape: tuple[int, ...], layers: Sequence[str], remedy: str) -> None:
