@@ -66,7 +66,7 @@ class TransferConfig:
     preserve_mask: str = ""
     """Mask of the pixels copied unchanged from the content image (white = preserved)."""
     color: Literal["style", "match", "luminance", "after", "only"] = "style"
-    """Colors of the style, or the content's by match (of the style), luminance (gray), after (result); only: without strokes."""
+    """Colors of the style, or the content's by match (style), luminance (in gray), after (result); only: without strokes."""
     content_layers: tuple[str, ...] = ("conv4_2",)
     """Layers of the content loss. A layer may have a weight: conv3_2:0.5 counts half."""
     style_layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
