@@ -4,11 +4,16 @@ import dataclasses
 import functools
 import os
 import sys
+from importlib.metadata import version
 
 if "device_count" not in os.environ.get("XLA_FLAGS", ""):  # Workers of xdist inherit what the first process has set.
     flags = [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4"]
-    # Most of a test is compilation: without LLVM's optimizations it takes half. The slow tests run what users run.
-    flags += [] if "--slow" in sys.argv else ["--xla_backend_optimization_level=0"]
+    # Most of a test is compilation: without optimizations it takes a quarter. The slow tests run what users run.
+    if "--slow" not in sys.argv:
+        flags += ["--xla_backend_optimization_level=0"]
+        flags += ["--xla_cpu_use_fusion_emitters=false"] * version("jaxlib").startswith(
+            "0.10."
+        )  # Later ones have no such flag.
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 os.environ.setdefault("KERAS_BACKEND", "jax")
 

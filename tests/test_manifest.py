@@ -196,7 +196,7 @@ def test_any_config_comes_back(made: Manifest, values: dict[str, Any]):
         files=dict.fromkeys(made.provenance.files, ()),
         weights=replace(made.provenance.weights, file=None),
     )
-    taken = replace(made.outcome, steps=config.steps, evaluations=config.steps)
+    taken = replace(made.outcome, steps=config.total_steps, evaluations=config.total_steps)
     assert decode(encode(Manifest(other, taken)), "a.png").provenance.config == config
 
 

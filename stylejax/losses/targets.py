@@ -1,7 +1,8 @@
 """Targets of the losses: features of the content and statistics of the style, by layer and region."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from stylejax.images.resize import HostImage
 from stylejax.losses.gatys import gram_sum
 from stylejax.losses.reductions import PositionWeights, WeightedSum
 from stylejax.losses.total_variation import TOTAL_VARIATIONS
@@ -71,19 +73,19 @@ def make_targets(
     )
 
 
-def content_targets(vgg: VGG, content: Image, layers: Iterable[str]) -> Features:
-    """Return P of equation 1 for each layer."""
-    return vgg(content, tuple(layers))
+def content_targets(vgg: VGG, content: Image | HostImage, layers: Iterable[str]) -> Features:
+    """Return P of equation 1 for each layer, compiled as one program."""
+    return _features(vgg, content, tuple(layers))
 
 
 def style_targets(
     vgg: VGG,
-    style: Image,
+    style: Image | HostImage,
     layers: Iterable[str],
     guides: GuidanceMasks | None = None,
     representation: StyleRepresentation = "gram",
 ) -> StyleTargets:
-    """Return the statistics of a style image: A of equation 4, or `GaussianStats`.
+    """Return the statistics of a style image, compiled as one program: A of equation 4, or `GaussianStats`.
 
     Args:
         vgg: network.
@@ -92,9 +94,20 @@ def style_targets(
         guides: weights of the positions, by layer. None means that all positions count alike.
         representation: gram (Gram matrices) or wasserstein (Gaussians).
     """
-    like, guides = placeholder_target(representation), guides or {}
-    features = vgg(style, tuple(layers))
-    sums = {layer: style_statistic(f, like, guides.get(layer)) for layer, f in features.items()}
+    return _statistics(vgg, style, dict(guides or {}), tuple(layers), representation)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _features(vgg: VGG, image: Any, layers: tuple[str, ...]) -> Features:
+    return vgg(image, layers)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _statistics(
+    vgg: VGG, style: Any, guides: GuidanceMasks, layers: tuple[str, ...], representation: StyleRepresentation
+) -> StyleTargets:
+    like = placeholder_target(representation)
+    sums = {layer: style_statistic(f, like, guides.get(layer)) for layer, f in vgg(style, layers).items()}
     return {layer: statistic_target(summed.mean, representation) for layer, summed in sums.items()}
 
 

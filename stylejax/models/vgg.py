@@ -166,12 +166,19 @@ def build_vgg(
 
 
 def _convolution(kernel: np.ndarray, bias: np.ndarray, precision: Precision) -> nnx.Conv:
-    """Return a layer without initializing it first, which takes seconds for a whole network."""
+    """Return a layer whose initializers give its weights: a random initialization takes seconds for a whole network."""
     _, _, inputs, outputs = kernel.shape
-    numerics: Any = {"dtype": jnp.bfloat16 if precision == "bf16" else None, "precision": PRECISIONS[precision]}
-    layer = nnx.eval_shape(lambda: nnx.Conv(inputs, outputs, (3, 3), padding="SAME", rngs=nnx.Rngs(0), **numerics))
-    nnx.update(layer, {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, jnp.float32)})
-    return layer
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (3, 3),
+        padding="SAME",
+        dtype=jnp.bfloat16 if precision == "bf16" else None,
+        precision=PRECISIONS[precision],
+        kernel_init=lambda *_: jnp.asarray(kernel, jnp.float32),
+        bias_init=lambda *_: jnp.asarray(bias, jnp.float32),
+        rngs=nnx.Rngs(0),
+    )
 
 
 def require_min_size(shape: tuple[int, ...], layers: Iterable[str]) -> None:

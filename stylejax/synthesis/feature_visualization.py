@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from stylejax.errors import InputError
 from stylejax.images.resize import HostImage, resize
+from stylejax.losses.targets import content_targets
 from stylejax.losses.total_variation import total_variation
 from stylejax.models.architecture import canonical_layer_name
 from stylejax.models.vgg import VGG
@@ -20,7 +21,6 @@ from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize
 from stylejax.parameterization import ImageParams, to_image, to_params
 from stylejax.synthesis.arguments import check_image, require_vgg
-from stylejax.synthesis.targets import content_features
 from stylejax.types import Scalar
 
 TV_WEIGHT = 10.0
@@ -50,7 +50,7 @@ def extract_features(image: ArrayLike, layers: Sequence[str], *, vgg: VGG) -> di
     """
     require_vgg(vgg)
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
-    features = content_features(vgg, check_image(image, "content"), layers)
+    features = content_targets(vgg, check_image(image, "content"), layers)
     return {name: np.asarray(f) for name, f in features.items()}
 
 
@@ -118,7 +118,7 @@ def _active_noise(layer: str, number: int, vgg: VGG, size: int, seed: int) -> tu
     """Return logits of noise that activates the filter, the filter as a one-hot vector, its activation."""
     for attempt in range(MAX_ATTEMPTS):
         logits = _smooth_noise(seed + attempt, size)
-        means = content_features(vgg, jax.nn.sigmoid(logits), (layer,))[layer].mean((0, 1))
+        means = content_targets(vgg, jax.nn.sigmoid(logits), (layer,))[layer].mean((0, 1))
         if not 0 <= number < means.size:
             raise InputError(f"{layer} has no filter {number}; choose one from 0 to {means.size - 1}")
         if means[number] > 0:

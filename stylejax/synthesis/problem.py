@@ -14,7 +14,15 @@ from jax.sharding import Mesh
 
 from stylejax.images.resize import HostImage, resize
 from stylejax.losses.objective import LossTerms, compose_image, objective
-from stylejax.losses.targets import GuidanceMasks, PreservedRegion, StyleRepresentation, StyleTargets, Targets
+from stylejax.losses.targets import (
+    GuidanceMasks,
+    PreservedRegion,
+    StyleRepresentation,
+    StyleTargets,
+    Targets,
+    content_targets,
+    style_targets,
+)
 from stylejax.losses.total_variation import TOTAL_VARIATIONS
 from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import total_stride
@@ -29,9 +37,7 @@ from stylejax.synthesis.targets import (
     ContentTargets,
     Inputs,
     StyleStatistics,
-    content_features,
     content_targets_at,
-    style_statistics,
     style_targets_at,
 )
 from stylejax.synthesis.validation import Plan
@@ -113,7 +119,7 @@ def make_evaluation(plan: Plan, network: str, scale: Scale, mesh: Mesh | None) -
         return _sharded(mesh, plan, scale)
     if tile and tile_read_size(*scale.size, tile, layers, network) != scale.size:
         return _tiled(scale, lambda image: make_tiles(image.shape[0], image.shape[1], tile, layers, network))
-    return Evaluation(content_features, style_statistics, _whole, None)
+    return Evaluation(content_targets, _whole_styles, _whole, None)
 
 
 def shards_at(plan: Plan, scale: Scale) -> int:
@@ -158,6 +164,10 @@ def _weights(plan: Plan, targets: Targets, scale: Scale, vgg: VGG) -> LossTerms:
     )
 
 
+def _whole_styles(vgg: VGG, style: Any, guides: GuidanceMasks, representation: StyleRepresentation) -> StyleTargets:
+    return style_targets(vgg, style, guides, guides, representation)
+
+
 def _whole(vgg: VGG, content: HostImage, targets: Targets, weights: LossTerms) -> tuple[Function, tuple]:
     return objective, (vgg, targets, weights)
 
@@ -180,7 +190,7 @@ def _tiled(scale: Scale, make: Callable[[HostImage], list[Tile]]) -> Evaluation:
 
 def _tile_targets(vgg: VGG, content: HostImage, targets: Targets, layers: tuple[str, ...], tile: Tile) -> Targets:
     """Return the targets of a tile, with the features of its part of the content."""
-    return crop_targets(targets, tile)._replace(content=content_features(vgg, crop(content, tile), layers))
+    return crop_targets(targets, tile)._replace(content=content_targets(vgg, crop(content, tile), layers))
 
 
 def _sharded(mesh: Mesh, plan: Plan, scale: Scale) -> Evaluation:

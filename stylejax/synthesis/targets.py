@@ -1,10 +1,8 @@
 """Content and style targets of one scale, by layer and region, and its preserved region."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 
 from stylejax.images.resize import HostImage, resize, resize_mask
@@ -14,9 +12,7 @@ from stylejax.losses.targets import (
     StyleRepresentation,
     StyleTargets,
     blend,
-    content_targets,
     style_key,
-    style_targets,
 )
 from stylejax.models.vgg import VGG
 from stylejax.synthesis.regions import Masks, layer_masks, region_masks, style_index, style_mask
@@ -77,17 +73,6 @@ def _part_targets(
     """Return the targets of one style image, or of a masked part of it, by layer."""
     index = style_index(part, len(inputs.styles))
     size = scale.style_sizes[index]
-    guides = layer_masks(style_mask(plan.masks, part, len(inputs.styles), *size), plan.style_layers)
+    masks = layer_masks(style_mask(plan.masks, part, len(inputs.styles), *size), plan.style_layers)
+    guides = {layer: mask if mask is None else jnp.asarray(mask) for layer, mask in masks.items()}
     return compute(vgg, resize(inputs.styles[index], *size), guides, plan.config.style_representation)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def content_features(vgg: VGG, content: Any, layers: tuple[str, ...]) -> Features:
-    """Return `content_targets`, compiled."""
-    return content_targets(vgg, content, layers)
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def style_statistics(vgg: VGG, style: Any, guides: dict[str, Any], representation: StyleRepresentation) -> StyleTargets:
-    """Return `style_targets` at the layers of the guidance masks, compiled."""
-    return style_targets(vgg, style, guides, guides, representation)
