@@ -22,13 +22,30 @@ MAX_MEMORY, BYTES_PER_PIXEL = 2**31, 8
 """Most memory of an image of bytes before it is reduced, and what a pixel takes: four bytes, and as many while it is turned."""
 
 
+PNG = b"\x89PNG\r\n\x1a\n"
+"""First bytes of a PNG file."""
+
+
 def decode(data: bytes, whole: bool = False) -> tuple[HostImage, Alpha | None, list[str]]:
     """Return the colors as they are stored, the alpha (None without one), and notes that continue the name of the file.
 
     Above `MAX_PIXELS` the image is reduced, in 8 bits, by the least power of two that suffices: for any size of the run and on
     any machine the pixels are the same. Raises `InputError`, whose text continues the name of the file, for an image above
-    `MAX_MEMORY` or, with `whole`, above `MAX_PIXELS`; and any exception of a decoder for damaged data.
+    `MAX_MEMORY` or, with `whole`, above `MAX_PIXELS`; and any exception of a decoder for damaged pixels.
     """
+    try:
+        return _decode(data, whole)
+    except InputError:
+        raise
+    except Exception:  # Pillow fails on hostile bytes with many exceptions.
+        sound = without_damaged_chunks(data)
+        if sound == data:
+            raise
+        array, alpha, notes = _decode(sound, whole)
+        return array, alpha, [*notes, "has damaged data beside its pixels; they are left aside"]
+
+
+def _decode(data: bytes, whole: bool) -> tuple[HostImage, Alpha | None, list[str]]:
     notes: list[str] = []
     with warnings.catch_warnings(), _pillow_without_limit():
         warnings.simplefilter("ignore")
@@ -40,8 +57,36 @@ def decode(data: bytes, whole: bool = False) -> tuple[HostImage, Alpha | None, l
             notes.append(f"has {frames} frames; the first is taken")
     if factor > 1:
         h, w, _ = array.shape
-        notes.append(f"is read at 1/{factor} of its size: {w}×{h} of {size[0]}×{size[1]} pixels")
+        notes.append(f"is read with 8 bits at 1/{factor} of its size: {w}×{h} of {size[0]}×{size[1]} pixels")
     return array, alpha, list(dict.fromkeys(notes))
+
+
+def without_damaged_chunks(data: bytes) -> bytes:
+    """Return a PNG file without the damaged chunks that its pixels do not need, and any other file as it is.
+
+    A chunk is damaged if Pillow refuses it, for its length, its checksum or its content.
+    """
+    header, *chunks = _png_chunks(data) if data.startswith(PNG) else [b""]
+    critical = [chunk for chunk in chunks if chunk[4:5].isupper()]
+
+    def is_sound(chunk: bytes) -> bool:
+        try:
+            Pillow.open(io.BytesIO(b"".join((PNG, header, chunk, *critical))))
+        except Exception:
+            return False
+        return True
+
+    kept = [chunk for chunk in chunks if chunk[4:5].isupper() or is_sound(chunk)]
+    return b"".join((PNG, header, *kept)) if chunks else data
+
+
+def _png_chunks(data: bytes) -> Iterator[bytes]:
+    """Yield the chunks of a PNG file, each with its length, name and checksum, up to the first incomplete one."""
+    start = len(PNG)
+    while start + 12 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        yield data[start:end]
+        start = end
 
 
 def srgb_profile() -> bytes:
@@ -132,12 +177,13 @@ def _upright(image: Pillow.Image, notes: list[str]) -> Pillow.Image:
 
 def _to_srgb(image: Pillow.Image, notes: list[str]) -> Pillow.Image:
     """Convert colors by the embedded profile; note one that is damaged or of another color mode."""
-    profile = image.info.get("icc_profile")
-    if not profile:
+    profile = image.info.get("icc_profile", b"")
+    if profile == b"":
         return image
     if image.mode in ("P", "PA", "LA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if image.mode in ("RGB", "RGBA", "CMYK", "L", "LAB"):
+    # Pillow reads a profile that it cannot decompress as None.
+    if profile and image.mode in ("RGB", "RGBA", "CMYK", "L", "LAB"):
         target, mode = ImageCms.createProfile("sRGB"), "RGBA" if image.mode == "RGBA" else "RGB"
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
