@@ -4,6 +4,8 @@ Gradient descent first finds the structure that single parameters express. In pi
 shapes as well. The type of a parameter tree names its parameterization.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -33,6 +35,26 @@ class Pyramid(NamedTuple):
     levels: tuple[Float[Array, "_ _ c"], ...]
 
 
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class PyramidShape:
+    """Shape (h, w, c) of the finest level, from which those of the others follow."""
+
+    h: int
+    w: int
+    c: int
+
+    def levels(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple((-(-self.h // 2**k), -(-self.w // 2**k), self.c) for k in range(PYRAMID_LEVELS + 1))
+
+
+class PackedPyramid(NamedTuple):
+    """Levels of a `Pyramid` in one vector: an optimizer of one array compiles in three quarters of the time."""
+
+    values: Float[Array, " n"]
+    shape: PyramidShape
+
+
 class Sigmoid(NamedTuple):
     """Image `x = 1 / (1 + exp(-z))`, which cannot leave [0, 1]."""
 
@@ -52,10 +74,10 @@ class CosineWaves(NamedTuple):
 class Gray(NamedTuple):
     """Image of three equal channels: the parameters of one (h, w, 1)."""
 
-    channel: "Channels | Pyramid | Sigmoid | CosineWaves"
+    channel: "Channels | Pyramid | PackedPyramid | Sigmoid | CosineWaves"
 
 
-ImageParams: TypeAlias = Image | Pyramid | Sigmoid | CosineWaves | Gray
+ImageParams: TypeAlias = Image | Pyramid | PackedPyramid | Sigmoid | CosineWaves | Gray
 
 
 def to_params(image: Image, kind: Parameterization, gray: bool = False) -> ImageParams:
@@ -66,14 +88,25 @@ def to_params(image: Image, kind: Parameterization, gray: bool = False) -> Image
     return Gray(_encode(jnp.mean(image, -1, keepdims=True), kind)) if gray else _encode(image, kind)
 
 
+def pack(params: ImageParams) -> ImageParams:
+    """Return the parameters with the levels of a pyramid in one vector; other parameters are one array already."""
+    return Gray(_pack(params.channel)) if isinstance(params, Gray) else _pack(params)
+
+
+def _pack(params: Any) -> Any:
+    if not isinstance(params, Pyramid):
+        return params
+    shape = PyramidShape(*params.levels[0].shape)
+    return PackedPyramid(jnp.concatenate([level.ravel() for level in params.levels]), shape)
+
+
 def _encode(image: Channels, kind: Parameterization) -> Any:
     match kind:
         case "pixels":
             return image
         case "pyramid":
-            h, w, c = image.shape
-            coarser = [jnp.zeros((-(-h // 2**k), -(-w // 2**k), c), image.dtype) for k in range(1, PYRAMID_LEVELS + 1)]
-            return Pyramid((image, *coarser))
+            _, *coarser = PyramidShape(*image.shape).levels()
+            return Pyramid((image, *(jnp.zeros(shape, image.dtype) for shape in coarser)))
         case "sigmoid":
             inside = jnp.clip(image, 1 / 512, 511 / 512)
             return Sigmoid(jnp.log(inside) - jnp.log1p(-inside))
@@ -92,6 +125,10 @@ def _decode(params: Any) -> Channels:
             finest, *coarser = levels
             enlarged = (jax.image.resize(z, finest.shape, "linear") for z in coarser)
             return finest + sum(LEVEL_DECAY**k * z for k, z in enumerate(enlarged, 1))
+        case PackedPyramid(values, shape):
+            shapes = shape.levels()
+            parts = jnp.split(values, np.cumsum([math.prod(s) for s in shapes])[:-1])
+            return _decode(Pyramid(tuple(part.reshape(s) for part, s in zip(parts, shapes, strict=True))))
         case Sigmoid(logits):
             return jax.nn.sigmoid(logits)
         case CosineWaves(coefficients):

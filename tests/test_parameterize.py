@@ -9,7 +9,7 @@ import pytest
 
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize
-from stylejax.parameterization import LEVEL_DECAY, PYRAMID_LEVELS, CosineWaves, Sigmoid, to_image, to_params
+from stylejax.parameterization import LEVEL_DECAY, PYRAMID_LEVELS, CosineWaves, Sigmoid, pack, to_image, to_params
 from stylejax.synthesis.transfer import transfer
 
 KINDS = ("pyramid", "pixels", "sigmoid", "dct")
@@ -18,10 +18,20 @@ KINDS = ("pyramid", "pixels", "sigmoid", "dct")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(1, 1), (16, 16), (17, 43)])
 def test_an_image_comes_back(kind, shape, generator):
+    """Packed in one array too, whose numbers are those of all levels."""
     image = jnp.asarray(generator.random((*shape, 3)), jnp.float32)
-    np.testing.assert_allclose(
-        to_image(to_params(image, kind)), image, atol={"sigmoid": 1 / 512, "dct": 1e-5}.get(kind, 0)
-    )
+    params = to_params(image, kind)
+    np.testing.assert_allclose(to_image(params), image, atol={"sigmoid": 1 / 512, "dct": 1e-5}.get(kind, 0))
+    params = jax.tree.map(lambda x: x + jnp.arange(x.size, dtype=x.dtype).reshape(x.shape), params)
+    (packed,) = jax.tree.leaves(pack(params))
+    np.testing.assert_array_equal(packed.ravel(), np.concatenate([x.ravel() for x in jax.tree.leaves(params)]))
+    np.testing.assert_array_equal(to_image(pack(params)), to_image(params))
+
+
+def test_a_packed_gray_image_stays_gray(generator):
+    params = to_params(jnp.asarray(generator.random((9, 14, 3)), jnp.float32), "pyramid", gray=True)
+    np.testing.assert_array_equal(to_image(pack(params)), to_image(params))
+    assert len(jax.tree.leaves(pack(params))) == 1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (8, 8), (9, 14)])

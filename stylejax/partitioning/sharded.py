@@ -86,7 +86,7 @@ def shard_params(mesh: Mesh, params: Params) -> Params:
 
 def pad_params(params: Params, devices: int) -> Params:
     """Pad each leaf with rows of zeros to a multiple of the number of devices; their gradient is zero."""
-    return jax.tree.map(lambda z: jnp.pad(z, ((0, -z.shape[0] % devices), (0, 0), (0, 0))), params)
+    return jax.tree.map(lambda z: jnp.pad(z, ((0, -z.shape[0] % devices), *[(0, 0)] * (z.ndim - 1))), params)
 
 
 def unpad_params(params: Params, shapes: tuple[tuple[int, ...], ...]) -> Params:

@@ -28,7 +28,7 @@ from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import total_stride
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Function, HostFunction, Minimizer
-from stylejax.parameterization import ImageParams, to_params
+from stylejax.parameterization import ImageParams, pack, to_params
 from stylejax.partitioning import sharded
 from stylejax.partitioning.tile_grid import Tile, make_tiles, tile_read_size
 from stylejax.partitioning.tiled import crop, crop_targets, tiled_styles, tiled_value_and_gradient
@@ -109,7 +109,7 @@ def build_problem(
     targets = Targets(features, style, guides, preserved, TOTAL_VARIATIONS[plan.config.tv_norm])
     fn, args = evaluation.problem(vgg, inputs.content, targets, _weights(plan, targets, scale, vgg))
     shapes = _leaf_shapes(plan, scale)
-    return Problem(fn, args, preserved, _encoder(plan), evaluation.mesh, shapes)
+    return Problem(fn, args, preserved, _encoder(plan, scale), evaluation.mesh, shapes)
 
 
 def make_evaluation(plan: Plan, network: str, scale: Scale, mesh: Mesh | None) -> Evaluation:
@@ -131,7 +131,7 @@ def shards_at(plan: Plan, scale: Scale) -> int:
 def params_shape(plan: Plan, scale: Scale) -> Any:
     """Return the parameters of a scale as shapes, without padding rows."""
     image = jax.ShapeDtypeStruct((*scale.size, 3), np.float32)
-    return jax.eval_shape(_encoder(plan), image)
+    return jax.eval_shape(_encoder(plan, scale), image)
 
 
 def state_shape(plan: Plan, scale: Scale, minimizer: Minimizer) -> Any:
@@ -140,8 +140,14 @@ def state_shape(plan: Plan, scale: Scale, minimizer: Minimizer) -> Any:
     return jax.eval_shape(lambda x: minimizer.init(sharded.pad_params(x, shards_at(plan, scale))), params)
 
 
-def _encoder(plan: Plan) -> Callable[[Any], ImageParams]:
-    return functools.partial(to_params, kind=plan.config.parameterization, gray=plan.gray)
+def _encoder(plan: Plan, scale: Scale) -> Callable[[Any], ImageParams]:
+    """Return the function from an image to its parameters: in one array, unless their rows are sharded."""
+
+    def encode(image: Any) -> ImageParams:
+        params = to_params(image, plan.config.parameterization, plan.gray)
+        return params if shards_at(plan, scale) > 1 else pack(params)
+
+    return encode
 
 
 def _leaf_shapes(plan: Plan, scale: Scale) -> tuple[tuple[int, ...], ...]:
