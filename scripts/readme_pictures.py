@@ -1,4 +1,4 @@
-"""Make a row of images of the README, such as `readme_pictures.py row:ways`.
+"""Make a row of images of the README and docs/options.md, such as `readme_pictures.py row:ways`.
 
 Needs the extra `pretrained`, and `row:losses` also `vgg16`.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 import stylejax
-from stylejax.images.resize import HostImage
+from stylejax.images.resize import HostImage, resize_middle
 from stylejax.images.samples import photograph
 from stylejax.synthesis.transfer import Result
 
@@ -33,6 +33,27 @@ class Row:
     def results(self, content: HostImage, style: HostImage, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
         """Yield each result with its name; `common` are the options of all."""
         raise NotImplementedError
+
+    def compose(self, content: HostImage, style: HostImage, images: list[HostImage]) -> HostImage:
+        """Return one image of the results."""
+        return np.concatenate(images, 1)
+
+
+@dataclass(frozen=True)
+class Hero(Row):
+    """The photograph above the painting, and beside them the result at twice their size."""
+
+    out: Path = DOCS / "hero.jpg"
+    size: int = 640
+    steps: int = 400
+
+    def results(self, content: HostImage, style: HostImage, common: dict[str, Any]) -> Iterator[tuple[str, Result]]:
+        yield "result", stylejax.transfer(content, style, **{**common, "loss_normalization": "relative"})
+
+    def compose(self, content: HostImage, style: HostImage, images: list[HostImage]) -> HostImage:
+        height, width = images[0].shape[0] // 2, images[0].shape[1] // 2
+        inputs = [resize_middle(image, height, width) for image in (content, style)]
+        return np.concatenate([np.concatenate(inputs), images[0][: 2 * height]], 1)
 
 
 @dataclass(frozen=True)
@@ -105,11 +126,11 @@ def ellipse(height: int, width: int) -> np.ndarray:
     return np.clip((1 - distance) / 0.2, 0, 1)
 
 
-def main(row: StyleWeight | Controls | Losses | Ways, painting: Path | None = None) -> None:
+def main(row: Hero | StyleWeight | Controls | Losses | Ways, painting: Path | None = None) -> None:
     """Make one row of images.
 
     Args:
-        row: Row of the README.
+        row: Row to make.
         painting: Style image; by default a generated painting.
     """
     vgg = stylejax.build_vgg(stylejax.load_pretrained("vgg19")[0])
@@ -121,7 +142,7 @@ def main(row: StyleWeight | Controls | Losses | Ways, painting: Path | None = No
         print(f"{name}: loss {result.loss:.4g}", flush=True)
         images.append(result.image)
     row.out.parent.mkdir(exist_ok=True)
-    stylejax.write_image(row.out, np.concatenate(images, 1))
+    stylejax.write_image(row.out, row.compose(content, style, images))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def single(row: Row, vgg: VGG) -> Any:
 
 def test_a_sweep_in_a_notebook(narrow_vgg: VGG, photo: Any, artwork: np.ndarray):
     vgg, photo, painting = narrow_vgg, jax.numpy.asarray(photo), jax.numpy.asarray(artwork)
-    # The lines of the README.
+    # The lines of docs/python.md.
     targets = stylejax.make_targets(vgg, photo, painting, ["conv4_2"], ["conv1_1", "conv3_1"])
     betas = np.float32([1, 10, 100])
     weights = stylejax.LossTerms(content={"conv4_2": 1.0}, style={"conv1_1": betas, "conv3_1": betas}, tv=0.0)

@@ -28,7 +28,7 @@ Pooling = Annotated[Literal["avg", "max"], arg(help="Pooling of the network: avg
 
 OTHER_NAMES = {
     **dict.fromkeys(("iterations", "num-iterations", "num-steps", "max-iter", "epochs"), "--steps"),
-    **dict.fromkeys(("image-size", "img-size", "max-size"), "--size"),
+    **dict.fromkeys(("image-size", "img-size", "max-size", "end-scale"), "--size"),
     **dict.fromkeys(("output", "output-image", "save"), "-o"),
     **dict.fromkeys(
         ("content-image", "style-image", "content-img", "style-img"), "CONTENT or STYLE, without an option"
@@ -38,9 +38,15 @@ OTHER_NAMES = {
     "style-blend-weights": "--style-weights",
     "content-layer": "--content-layers",
     "style-layer": "--style-layers",
+    "style-scale-fac": "--style-scale",
+    "min-scale": "--scales",
+    "lbfgs-num-correction": "--history",
+    "avg-decay": "--ema-decay",
+    "random-seed": "--seed",
     "save-iter": "--save-every",
     "init-image": "--init",
-    "lr": "--learning-rate",
+    **dict.fromkeys(("lr", "step-size"), "--learning-rate"),
+    **dict.fromkeys(("devices", "multidevice-strategy", "multigpu-strategy"), "--shard"),
 }
 """Options of other programs, and their names here."""
 
