@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import jax
 import numpy as np
@@ -46,7 +47,9 @@ def run_blocks(page: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, narrow_parameters: Any, photo: Any, artwork: Any) -> None:
-    """A folder with the files that the blocks read."""
+    """A folder with the files that the blocks read, and stand-ins for the trackers, which are not installed."""
+    for tracker in ("tensorboardX", "wandb"):
+        monkeypatch.setitem(sys.modules, tracker, MagicMock())
     monkeypatch.chdir(tmp_path)
     stylejax.write_image("photo.jpg", photo)
     stylejax.write_image("painting.jpg", artwork)
@@ -68,6 +71,12 @@ def test_the_python_of_the_pages_runs(files: None, capsys: pytest.CaptureFixture
     assert names["swept"].images.shape == (3, 64, 64, 3)
     assert np.isfinite(names["swept"].losses).all()
     assert (np.diff(names["values"]) > 0).all()
+    names = pages["trackers"]
+    assert [call.kwargs.get("step") for call in names["run"].log.call_args_list] == [1, 2, 3, None]
+    assert names["board"].add_scalar.call_count == 3 * 3 and names["board"].add_image.call_count == 1
+    whole = stylejax.minimize(*names["problem"], steps=6)
+    np.testing.assert_array_equal(names["resumed"].params, whole.params)
+    assert names["value"] == stylejax.objective(names["photo"], *names["problem"][3])[0]
 
 
 @every_page

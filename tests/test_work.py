@@ -1,16 +1,21 @@
 """How much work a run is, counted in its programs: what a change may not make more of, whatever a clock says."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import shapes
+from jax import export
 
 import stylejax.optimizers.minimize as optimize
 from stylejax.config import TransferConfig
 from stylejax.losses.objective import objective
+from stylejax.models.vgg import build_vgg
 from stylejax.optimizers.lbfgs import lbfgs
 from stylejax.optimizers.minimize import minimize, run_chunk
+from stylejax.parameterization import to_params
 from stylejax.synthesis.transfer import transfer
 
 CONFIG = TransferConfig()
@@ -29,6 +34,18 @@ def test_a_step_convolves_twice_a_layer(steps, narrow_vgg):
     """Once forward and once backward, and for no kernel's gradient; in a chunk the program is there once."""
     compiled = chunk(narrow_vgg, steps).compile().as_text()
     assert compiled.count(" convolution(") == 2 * LAYERS
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_steps_of_an_accelerator_need_no_host_and_no_foreign_code(platform, narrow_parameters):
+    """Lowered here for a device that is not here: no callback and no transfer inside, and nothing but StableHLO."""
+    image, args = shapes(build_vgg(narrow_parameters, winograd=False), 32)
+    params = jax.eval_shape(lambda x: to_params(x, "pyramid"), image)
+    state = jax.eval_shape(lbfgs(5).init, params)
+    steps = jax.jit(lambda state, args: run_chunk(objective, lbfgs(5), 10, state, args))
+    text = export.export(steps, platforms=[platform])(state, args).mlir_module()
+    assert text.count("stablehlo.convolution") == 2 * LAYERS
+    assert not re.findall(r"custom_call|callback|infeed|outfeed|stablehlo\.(?:send|recv)", text)
 
 
 def test_a_size_is_compiled_once(narrow_vgg, photo, artwork, caplog):
