@@ -24,6 +24,7 @@ from stylejax.cli.parsing import OTHER_NAMES
 from stylejax.models.weights_file import save_weights
 
 ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SMALL = "size=32, steps=3, scales='1', weights='narrow.h5', content_layers=('conv2_1',), style_layers=('conv1_1', 'conv2_1')"
 README, *DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z_-]+")
@@ -82,7 +83,7 @@ def test_the_python_of_the_pages_runs(files: None, capsys: pytest.CaptureFixture
 @every_page
 def test_the_commands_are_right(page: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    extras = PROJECT["optional-dependencies"]
     for line in (line for block in blocks(page, "sh") for line in block.splitlines()):
         match shlex.split(line, comments=True):
             case ["stylejax", *words]:
@@ -158,6 +159,11 @@ def test_the_options_of_other_programs_have_the_names_that_the_command_line_answ
     for option, ours in pairs:
         name = option.lstrip("-").replace("_", "-")
         assert OTHER_NAMES.get(name, f"--{name}").split()[0] in ours, option
+
+
+def test_the_citation_and_the_changelog_are_of_this_version():
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {PROJECT['version']} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_every_page_is_in_the_contents_of_the_site():
