@@ -28,7 +28,7 @@ from stylejax.losses.weighting import loss_weights
 from stylejax.models.architecture import total_stride
 from stylejax.models.vgg import VGG
 from stylejax.optimizers.base import Function, HostFunction, Minimizer
-from stylejax.parameterization import ImageParams, pack, to_params
+from stylejax.parameterization import ImageParams, Parameterization, pack, to_params
 from stylejax.partitioning import sharded
 from stylejax.partitioning.tile_grid import Tile, make_tiles, tile_read_size
 from stylejax.partitioning.tiled import crop, crop_targets, tiled_styles, tiled_value_and_gradient
@@ -71,7 +71,7 @@ class Problem(NamedTuple):
     def image(self, params: ImageParams) -> HostImage:
         """Return the image of the parameters, clipped to [0, 1]."""
         params = sharded.unpad_params(params, self.shapes) if self.mesh else params
-        return np.clip(np.asarray(compose_image(params, self.preserved)), 0, 1)
+        return np.clip(np.asarray(jax.jit(compose_image)(params, self.preserved)), 0, 1)
 
 
 class Evaluation(NamedTuple):
@@ -142,12 +142,13 @@ def state_shape(plan: Plan, scale: Scale, minimizer: Minimizer) -> Any:
 
 def _encoder(plan: Plan, scale: Scale) -> Callable[[Any], ImageParams]:
     """Return the function from an image to its parameters: in one array, unless their rows are sharded."""
+    encode = to_params if shards_at(plan, scale) > 1 else _packed_params
+    return functools.partial(encode, kind=plan.config.parameterization, gray=plan.gray)
 
-    def encode(image: Any) -> ImageParams:
-        params = to_params(image, plan.config.parameterization, plan.gray)
-        return params if shards_at(plan, scale) > 1 else pack(params)
 
-    return encode
+@functools.partial(jax.jit, static_argnames=("kind", "gray"))
+def _packed_params(image: Any, kind: Parameterization, gray: bool) -> ImageParams:
+    return pack(to_params(image, kind, gray))
 
 
 def _leaf_shapes(plan: Plan, scale: Scale) -> tuple[tuple[int, ...], ...]:
