@@ -55,6 +55,8 @@ class TransferConfig:
     """Norm of the total variation: squared (softens all edges), l1 (keeps sharp edges), or isotropic (l1 in all directions)."""
     style_scale: float | tuple[float, ...] = 1.0
     """Size of the style image relative to the result: 0.5 halves its strokes; A,B,… for several. It is never enlarged."""
+    style_crop: float = 0.02
+    """Share of the style image that is cut off at each edge: scans show the edge of the canvas. Not with circular padding."""
     style_weights: tuple[float, ...] = ()
     """Relative weights of several styles, for example 2,1. By default they are equal."""
     style_schedule: Literal["blend", "coarse-to-fine"] = "blend"
@@ -131,6 +133,7 @@ OPTION_GROUPS: dict[str, tuple[str, ...]] = {
     "image": ("init", "seed", "padding"),
     "style": (
         "style_scale",
+        "style_crop",
         "style_weights",
         "style_schedule",
         "style_layers",
@@ -187,6 +190,7 @@ def _check_numbers(config: TransferConfig) -> None:
     rate = config.learning_rate
     require("learning_rate", rate, _is_weight(rate) and rate > 0, f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}")
     require("ema_decay", config.ema_decay, 0 <= config.ema_decay < 1, "a number from 0 to below 1, such as 0.99")
+    require("style_crop", config.style_crop, 0 <= config.style_crop <= 0.4, "a number from 0 to 0.4")
     require("bit_depth", config.bit_depth, config.bit_depth in (8, 16), "8 or 16")
     scales = config.style_scale if isinstance(config.style_scale, tuple) else (config.style_scale,)
     ok = len(scales) > 0 and all(0 < scale < math.inf for scale in scales)

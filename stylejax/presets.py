@@ -8,11 +8,16 @@ PRESETS: dict[str, TransferConfig] = {
     "fast": TransferConfig(size=256, steps=100),
     "quality": TransferConfig(size=640, steps=800),
     "large": TransferConfig(size=2048, steps=600, history=10),
-    "paper": TransferConfig(scales="1", init="noise", loss_normalization="paper", parameterization="pixels"),
-    "gatys2016": TransferConfig(scales="1", loss_normalization="caffe", pooling="max", parameterization="pixels"),
+    "paper": TransferConfig(
+        scales="1", style_crop=0.0, init="noise", loss_normalization="paper", parameterization="pixels"
+    ),
+    "gatys2016": TransferConfig(
+        scales="1", style_crop=0.0, loss_normalization="caffe", pooling="max", parameterization="pixels"
+    ),
     "neural-style": TransferConfig(
         steps=1000,
         scales="1",
+        style_crop=0.0,
         init="gray+noise:0.0001",
         content_weight=5.0,
         style_weight=100.0,

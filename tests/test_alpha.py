@@ -170,7 +170,7 @@ def test_an_image_with_nothing_visible_is_refused(studio: Path, refusal: Any, ro
 
 def test_alpha_that_does_not_fit_is_refused(narrow_vgg: Any, photo: np.ndarray, soft: np.ndarray):
     dot = np.zeros_like(soft)
-    dot[0, 0] = 1
+    dot[20, 20] = 1
     for alpha, reason in (
         ([soft], r"alpha must be that of the content and of each style \(2\), got 1"),
         ([None, soft[:10]], "the alpha of style 1 is 48×10 pixels, and its style 1 48×40"),

@@ -216,7 +216,7 @@ for name in ("HOME", "XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"): os.environ.
 """
 
 TRANSFER = "transfer c.png c.png -o o.png --size 32 --steps 1 --scales 1 --weights narrow.h5"
-TRANSFER += " --content-layers conv1_1 --style-layers conv1_1"
+TRANSFER += " --content-layers conv1_1 --style-layers conv1_1 --style-crop 0"
 FEATURES = "features c.png -o f.png --weights narrow.h5 --layers conv1_1"
 
 

@@ -26,7 +26,9 @@ from stylejax.synthesis.validation import make_plan
 )
 def test_a_style_scale_changes_the_size_of_the_style_or_it_says_so(height: int, width: int, size: int, scale: float):
     def sizes(scale: Any) -> tuple[Any, list[str]]:
-        config = TransferConfig(size=size, style_scale=scale, content_layers=("conv1_1",), style_layers=("conv1_1",))
+        config = TransferConfig(
+            size=size, style_scale=scale, style_crop=0.0, content_layers=("conv1_1",), style_layers=("conv1_1",)
+        )
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
             plan = make_plan(config, "vgg19", (64, 64, 3), [(height, width, 3)], NO_MASKS)
@@ -42,6 +44,10 @@ NO_EFFECT = [
     ({"learning_rate": 0.2}, "--learning-rate 0.2 has no effect; it needs --optimizer adam"),
     ({"history": 7, "optimizer": "adam"}, "--history 7 has no effect; it needs --optimizer lbfgs"),
     ({"seed": 3}, "--seed 3 has no effect; it needs an --init with noise, or --weights random"),
+    (
+        {"style_crop": 0.1, "padding": "circular"},
+        "--style-crop 0.1 has no effect; it needs another --padding than circular",
+    ),
     ({"tv_norm": "isotropic"}, "--tv-norm isotropic has no effect; it needs a --tv-weight above 0"),
     ({"style_weights": (2.0,)}, "--style-weights 2.0 has no effect; it needs several styles or style masks"),
     ({"style_schedule": "coarse-to-fine"}, "--style-schedule coarse-to-fine has no effect; it needs several styles"),

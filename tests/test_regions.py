@@ -1,5 +1,7 @@
 """Regions: guided Gram matrices against plain loops, what each region takes, and what cannot be."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,6 +153,28 @@ def test_what_is_kept_has_no_part_in_the_style(narrow_vgg, photo, artwork):
         for x in (photo, other)
     ]
     np.testing.assert_allclose(terms[0]["conv1_1"], terms[1]["conv1_1"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.4])
+def test_a_style_has_the_statistics_of_its_middle(share, narrow_vgg, photo):
+    """The edges of the image and of its mask are cut off, whatever is on them; a seamless style has no edge."""
+    framed, mask, wild = photo.copy(), SOFT.astype(np.float32), SOFT.astype(np.float32)
+    rows, columns = round(share * 40), round(share * 48)
+    inside = np.s_[rows : 40 - rows, columns : 48 - columns]
+    edge = np.ones((40, 48), bool)
+    edge[inside] = False
+    framed[edge], wild[edge] = 1, 0.5
+    config = TransferConfig(**(QUICK | {"size": 32, "style_layers": ("conv1_1",), "style_crop": 0.0}))
+    cropped = replace(config, style_crop=share)
+    for masks, inner in (((), ()), ((wild,), (mask[inside],))):
+        found = targets_at(photo, [framed], narrow_vgg, cropped, 32, Masks(style=masks)).style
+        expected = targets_at(photo, [photo[inside]], narrow_vgg, config, 32, Masks(style=inner)).style
+        np.testing.assert_allclose(found["conv1_1"], expected["conv1_1"], rtol=1e-6)
+    seamless = [
+        targets_at(photo, [framed], narrow_vgg, replace(c, padding="circular"), 32, Masks()).style
+        for c in (cropped, config)
+    ]
+    np.testing.assert_array_equal(*(style["conv1_1"] for style in seamless))
 
 
 # Several styles

@@ -55,6 +55,7 @@ CHOSEN: dict[str, st.SearchStrategy[Any]] = {
     "style_weight": st.floats(0, 1e4),
     "tv_weight": st.floats(0, 10),
     "style_scale": st.sampled_from([0.7, 1.0, 1.3]),
+    "style_crop": st.sampled_from([0.0, 0.02, 0.2]),
     "style_weights": st.sampled_from([(), (2.0, 1.0)]),
     "content_masks": st.sampled_from([(), (str(FOLDER / "mask.png"),), (str(FOLDER / "colors.png"),)]),
     "style_masks": st.sampled_from([(), (str(FOLDER / "mask.png"),) * 2, (str(FOLDER / "colors.png"),)]),

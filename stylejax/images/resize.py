@@ -54,6 +54,19 @@ def resize_middle(image: HostImage, height: int, width: int) -> HostImage:
     return resize(image[top : top + rows, left : left + columns], height, width)
 
 
+def crop_edges(image: HostImage | Alpha, share: float) -> HostImage | Alpha:
+    """Return an image or a mask without a share of its height and width at each edge, rounded to whole pixels."""
+    h, w = cropped_shape(image.shape, share)
+    top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
+    return image[top : top + h, left : left + w]
+
+
+def cropped_shape(shape: tuple[int, ...], share: float) -> tuple[int, int]:
+    """Return the height and width that `crop_edges` leaves of an image (h, w, …)."""
+    h, w = shape[:2]
+    return h - 2 * round(share * h), w - 2 * round(share * w)
+
+
 def fit_longest_side(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     """Return the height and width that scale `shape` (h, w, …) to a longest side of `longest`."""
     h, w = shape[:2]

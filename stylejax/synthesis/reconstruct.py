@@ -20,7 +20,7 @@ CONTENT = TransferConfig(
 )
 """Settings of content reconstruction: equation 1 alone, from noise. `content_scales` gives its scales."""
 
-STYLE = TransferConfig(size=256, steps=400, init="noise", content_weight=0.0, content_layers=())
+STYLE = TransferConfig(size=256, steps=400, init="noise", style_crop=0.0, content_weight=0.0, content_layers=())
 """Settings of style reconstruction: equation 5 alone, from noise. Coarse scales produce the large shapes of the style."""
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from stylejax.config import TransferConfig
 from stylejax.errors import InputError
 from stylejax.images.io import read_stored
-from stylejax.images.resize import Alpha, resize_mask, same_aspect
+from stylejax.images.resize import Alpha, crop_edges, resize_mask, same_aspect
 from stylejax.models.architecture import block_index
 from stylejax.synthesis.segmentation import split_segmentations
 
@@ -96,11 +96,11 @@ def check_masks(
     return Masks(content_masks, style_masks, preserve, _check_alpha(masks.alpha, [content, *styles]))
 
 
-def style_mask(masks: Masks, part: int, styles: int, height: int, width: int) -> Mask | None:
-    """Return the style mask (height, width) of a part times the alpha of its image; None means a mask of ones."""
+def style_mask(masks: Masks, part: int, styles: int, height: int, width: int, crop: float) -> Mask | None:
+    """Return the style mask of a part times the alpha of its image, both cropped and resized; None means a mask of ones."""
     given = masks.style[part] if masks.style else None
     alpha = masks.alpha[1 + style_index(part, styles)] if masks.alpha else None
-    shares = [resize_mask(mask, height, width) for mask in (given, alpha) if mask is not None]
+    shares = [resize_mask(crop_edges(mask, crop), height, width) for mask in (given, alpha) if mask is not None]
     return functools.reduce(np.multiply, shares) if shares else None
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stylejax.config import TransferConfig
 from stylejax.config_parsing import parse_scales
 from stylejax.errors import InputError
-from stylejax.images.resize import fit_longest_side
+from stylejax.images.resize import cropped_shape, fit_longest_side
 from stylejax.models.architecture import total_stride
 
 MIN_SIDE = 96
@@ -115,8 +115,18 @@ def image_size(config: TransferConfig, layers: Iterable[str], shape: tuple[int, 
 
 
 def style_size(config: TransferConfig, shape: tuple[int, ...], side: int, index: int) -> tuple[int, int]:
-    """Return the (height, width) of a style image at a scale. Enlarging it would add no strokes."""
+    """Return the (height, width) of a cropped style image at a scale. Enlarging it would add no strokes."""
+    shape = cropped_shape(shape, style_crop(config))
     return fit_longest_side(shape, max(1, round(min(side * style_scale(config, index), max(shape[:2])))))
+
+
+def style_crop(config: TransferConfig) -> float:
+    """Return the share cut off at each edge of the styles: with circular padding none, as a seamless style has no edge.
+
+    Deviation: the paper takes whole images. The network sees the edge of its input, and paints the pale edge of a scanned
+    canvas along the edges of the result (docs/design.md, "The edge of the canvas").
+    """
+    return 0.0 if config.padding == "circular" else config.style_crop
 
 
 def style_scale(config: TransferConfig, index: int) -> float:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 
-from stylejax.images.resize import HostImage, resize, resize_mask
+from stylejax.images.resize import HostImage, crop_edges, resize, resize_mask
 from stylejax.losses.targets import (
     GuidanceMasks,
     PreservedRegion,
@@ -16,7 +16,7 @@ from stylejax.losses.targets import (
 )
 from stylejax.models.vgg import VGG
 from stylejax.synthesis.regions import Masks, layer_masks, region_masks, style_index, style_mask
-from stylejax.synthesis.schedule import Scale
+from stylejax.synthesis.schedule import Scale, style_crop
 from stylejax.synthesis.validation import Plan
 from stylejax.types import Features
 
@@ -73,6 +73,7 @@ def _part_targets(
     """Return the targets of one style image, or of a masked part of it, by layer."""
     index = style_index(part, len(inputs.styles))
     size = scale.style_sizes[index]
-    masks = layer_masks(style_mask(plan.masks, part, len(inputs.styles), *size), plan.style_layers)
+    crop = style_crop(plan.config)
+    masks = layer_masks(style_mask(plan.masks, part, len(inputs.styles), *size, crop), plan.style_layers)
     guides = {layer: mask if mask is None else jnp.asarray(mask) for layer, mask in masks.items()}
-    return compute(vgg, resize(inputs.styles[index], *size), guides, plan.config.style_representation)
+    return compute(vgg, resize(crop_edges(inputs.styles[index], crop), *size), guides, plan.config.style_representation)

@@ -23,7 +23,15 @@ from stylejax.synthesis.regions import (
     style_index,
     style_mask,
 )
-from stylejax.synthesis.schedule import Scale, image_size, make_schedule, resolve_size, style_scale, style_size
+from stylejax.synthesis.schedule import (
+    Scale,
+    image_size,
+    make_schedule,
+    resolve_size,
+    style_crop,
+    style_scale,
+    style_size,
+)
 
 RESOLVED = ("size", "width", "height", "tile", "shard")
 """Fields that are recorded as the plan resolves them, so that another machine makes the same image."""
@@ -95,7 +103,7 @@ def make_plan(
     _note_small_styles(config, styles)
     _note_unused(config, initial, num_style_parts(len(styles), masks))
     schedule = make_schedule(config, layers, content, styles, num_style_parts(len(styles), masks))
-    _check_regions(masks, schedule, styles, tuple(style_layers))
+    _check_regions(masks, schedule, styles, tuple(style_layers), style_crop(config))
     work = Workload(config, layers, network, content)
     partition = plan_execution(work)
     tile, shard = str(partition.tile or "off"), str(partition.shards) if partition.shards > 1 else "off"
@@ -165,6 +173,7 @@ def _note_unused(config: TransferConfig, initial: dict[str, float], parts: int) 
         "tv_norm": (config.tv_weight > 0, "a --tv-weight above 0"),
         "style_weights": (parts > 1, "several styles or style masks"),
         "style_schedule": (parts > 1, "several styles"),
+        "style_crop": (config.padding != "circular", "another --padding than circular"),
         "content_layers": (config.content_weight > 0, "a --content-weight above 0"),
         "style_layers": (config.style_weight > 0, "a --style-weight above 0"),
     }
@@ -186,7 +195,7 @@ def _require_min_size(name: str, shape: tuple[int, ...], layers: Sequence[str], 
 
 
 def _check_regions(
-    masks: Masks, schedule: Sequence[Scale], styles: Sequence[tuple[int, ...]], layers: tuple[str, ...]
+    masks: Masks, schedule: Sequence[Scale], styles: Sequence[tuple[int, ...]], layers: tuple[str, ...], crop: float
 ) -> None:
     """Raise `InputError` for an empty region, or more styles than scales if each scale has its own style."""
     count, scales, last = num_style_parts(len(styles), masks), len(schedule), schedule[-1]
@@ -199,5 +208,6 @@ def _check_regions(
         name = f"content mask {number}" if number <= len(masks.content) else "the region left for the last style"
         require_coverage(name if number else "the region outside the preserve mask", mask, layers)
     for part in range(count):
-        mask = style_mask(masks, part, len(styles), *last.style_sizes[style_index(part, len(styles))])
+        size = last.style_sizes[style_index(part, len(styles))]
+        mask = style_mask(masks, part, len(styles), *size, crop)
         require_coverage(f"{'style mask' if masks.style else 'the visible part of style'} {part + 1}", mask, layers)
