@@ -11,7 +11,7 @@ TORCH = "torch==2.13.0"
 
 if __name__ == "__main__":
     arguments = [word for word in sys.argv[1:] if word != "--torch"]
-    ensure("pretrained,vgg16,dev", [TORCH] if "--torch" in sys.argv else [])
+    ensure("pretrained,vgg16,evaluation,dev", [TORCH] if "--torch" in sys.argv else [])
     checks = (
         ("ruff", "format", "--check", "--quiet"),
         ("ruff", "check", "--quiet"),

@@ -1,5 +1,7 @@
 from .config import TransferConfig as TransferConfig
 from .errors import InputError as InputError
+from .evaluation.evaluate import Evaluation as Evaluation
+from .evaluation.evaluate import evaluate as evaluate
 from .images.color import match_color as match_color
 from .images.io import read_image as read_image
 from .images.io import read_image_with_alpha as read_image_with_alpha

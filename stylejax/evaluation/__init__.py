@@ -1,0 +1,1 @@
+"""Measures of a result against its content and style, by a network that no run optimizes."""
