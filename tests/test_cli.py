@@ -769,7 +769,9 @@ def test_a_signal_that_is_ignored_stays_ignored():
 HEAVY = {"jax", "jaxlib", "flax", "h5py", "optax", "scipy", "numpy", "PIL", "rich", "requests", "torch"}
 
 
-@pytest.mark.parametrize("words", ["", "--help", "transfer --help", "demo --help", "weights", "weights convert --help"])
+@pytest.mark.parametrize(
+    "words", ["", "--help", "transfer --help", "evaluate --help", "weights", "weights convert --help"]
+)
 def test_help_imports_nothing_heavy(tmp_path: Path, words: str):
     code = (
         "import atexit, sys; atexit.register(lambda: print(*{m.split('.')[0] for m in sys.modules}, file=sys.stderr));"
@@ -828,7 +830,8 @@ def test_help_shows_every_option_under_its_heading_with_its_default(capsys, monk
 
 
 @pytest.mark.parametrize(
-    "command", ["transfer", "demo", "features", "resume", "verify", "reconstruct content", "weights normalize"]
+    "command",
+    ["transfer", "demo", "features", "evaluate", "resume", "verify", "reconstruct content", "weights normalize"],
 )
 def test_help_of_an_option_has_at_most_two_rows(command: str, capsys, monkeypatch):
     text = help_of(command, capsys, monkeypatch)

@@ -1,5 +1,6 @@
 """Measures of a result: each against a second implementation in float64, and on pictures that say what to expect."""
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 import scipy.linalg
 import scipy.stats
 from conftest import picture
+from PIL import Image as Pillow
 
 import stylejax
+from stylejax.cli.main import main
 from stylejax.errors import InputError
 from stylejax.evaluation import alexnet, perceptual, pixels
 from stylejax.evaluation.alexnet import LAYERS, AlexNet, Convolution, load_alexnet, responses
@@ -280,3 +283,60 @@ def test_a_missing_or_changed_package_is_told(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(alexnet, "installed_file", lambda *_, path=path: path)
         with pytest.raises(InputError, match=message):
             stylejax.evaluate(images["half"], images["content"], images["style"])
+
+
+@pytest.fixture
+def studio(desk: Path, images, narrow, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A desk with pictures, and a narrow network in place of the package."""
+    for name, image in images.items():
+        stylejax.write_image(desk / f"{name}.png", image)
+    monkeypatch.setattr(alexnet, "load_alexnet", lambda: narrow)
+    return desk
+
+
+PAIR = ("--content", "content.png", "--style", "style.png")
+
+
+def test_the_command_prints_one_line_or_one_object(studio: Path, narrow, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", "mixture.png", *PAIR, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    read = [stylejax.read_image(f"{name}.png") for name in ("mixture", "content", "style")]
+    measures, references = evaluate(*read, narrow), evaluate_references(*read, narrow)
+    assert found == measures._asdict() | {"references": {name: x._asdict() for name, x in references.items()}}
+    assert main(["evaluate", "mixture.png", *PAIR]) == 0
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1 and line.startswith(f"mixture.png: lpips {measures.lpips:.3g} (content 0, style ")
+    for name in ("style_distance", "precision", "coverage", "self_similarity", "color_distance", "evenness", "border"):
+        assert f"{name.replace('_', ' ')} {getattr(measures, name):.3g} (" in line
+
+
+def test_a_manifest_names_content_and_style(studio: Path, refusal, capsys: pytest.CaptureFixture[str]):
+    small = ("--size", "64", "--steps", "1", "--scales", "1", "--weights", "narrow.h5", "--parameterization", "pixels")
+    layers = ("--content-layers", "conv1_1", "--style-layers", "conv1_1")
+    assert main(["transfer", "content.png", "style.png", "-o", "wide.png", *small, *layers]) == 0
+    Pillow.open("wide.png").resize((96, 72)).save("out.png")  # Without a manifest, but with one beside it.
+    manifest = json.loads(Path("wide.json").read_text())
+    Path("out.json").write_text(json.dumps(manifest))
+    Pillow.open("wide.png").save("two.png")
+    manifest["provenance"]["styles"] *= 2
+    Path("two.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert main(["evaluate", "out.png", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", "out.png", *PAIR, "--json"]) == 0
+    assert found == json.loads(capsys.readouterr().out)
+    assert "two.png was made from 2 styles; name --content and one --style" in refusal("evaluate", "two.png")
+    assert "its hash differs" in refusal("evaluate", "out.png", "--style", "half.png")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("lost.png", *PAIR), "lost.png does not exist"),
+        (("mixture.png", "--content", "content.png", "--style", "lost.png"), "lost.png does not exist"),
+        (("c.png", *PAIR), "the result must be at least 64 pixels a side, got 48×40; give a larger one"),
+        (("mixture.png", "--style", "style.png"), "mixture.png has no manifest"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(studio: Path, refusal, words: tuple[str, ...], reason: str):
+    assert reason in refusal("evaluate", *words)

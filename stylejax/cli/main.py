@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stylejax.cli import provenance, reconstruct, weights
+from stylejax.cli.evaluate import Evaluate
 from stylejax.cli.features import Features
 from stylejax.cli.files import OutputOptions, RunFiles
 from stylejax.cli.parsing import Output, find_preset, parse_command, print_stderr, with_required_args
@@ -136,6 +137,7 @@ def parse(words: Sequence[str]) -> Callable[[], int]:
         ),
         "reconstruct": reconstruct.Reconstruct(),
         "features": with_required_args(Features),
+        "evaluate": with_required_args(Evaluate),
         "sweep": with_required_args(Sweep),
         **provenance.COMMANDS,
         "weights": weights.Weights(),

@@ -35,12 +35,11 @@ def lpips(network: AlexNet, a: Features, b: Features) -> Scalar:
 
 
 @jax.jit
-def gaussian(features: FeatureMap) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
-    """Return mean and covariance of the responses of a layer."""
+def gaussian(features: FeatureMap) -> tuple[Float[Array, " c"], Float[Array, "_ c"]]:
+    """Return the mean of the responses of a layer, and a matrix R of which Rᵀ R is their covariance."""
     x = features.reshape(-1, features.shape[-1])
     mean = x.mean(0)
-    x = x - mean[None]
-    return mean, jnp.matmul(x.T, x, precision="highest") / x.shape[0]
+    return mean, jnp.linalg.qr((x - mean[None]) / x.shape[0] ** 0.5, mode="r")
 
 
 def frechet_distance(a: FeatureMap, b: Float[Array, "_ _ c"]) -> float:
@@ -49,11 +48,11 @@ def frechet_distance(a: FeatureMap, b: Float[Array, "_ _ c"]) -> float:
     `(|μ_a - μ_b|² + tr(Σ_a + Σ_b - 2 (Σ_a^½ Σ_b Σ_a^½)^½)) / mean_p |b_p|²`: that of Dowson and Landau 1982, as in FID
     (Heusel et al. 2017), here over the positions of one image each. Without any response, `a` is at distance 1.
     """
-    (mean_a, sigma_a), (mean_b, sigma_b) = ([np.asarray(x, np.float64) for x in gaussian(f)] for f in (a, b))
-    # The trace of the square root is the sum of the singular values of Σ_a^½ Σ_b^½.
-    root = np.linalg.svd(_root(sigma_a) @ _root(sigma_b), compute_uv=False).sum()
-    distance = ((mean_a - mean_b) ** 2).sum() + np.trace(sigma_a) + np.trace(sigma_b) - 2 * root
-    energy = (mean_b**2).sum() + np.trace(sigma_b)
+    (mean_a, root_a), (mean_b, root_b) = ([np.asarray(x, np.float64) for x in gaussian(f)] for f in (a, b))
+    # The trace of the square root is the sum of the singular values of R_a R_bᵀ: rounding has no square roots.
+    trace = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
+    distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * trace
+    energy = (mean_b**2).sum() + (root_b**2).sum()
     return float(max(distance, 0) / max(energy, 1e-30))
 
 
@@ -101,9 +100,3 @@ def local_spread(distances: Float[np.ndarray, "h w"]) -> float:
 def _unit(features: FeatureMap) -> FeatureMap:
     """Divide each response by its norm, with the ε of LPIPS."""
     return features / (jnp.sqrt(jnp.sum(features**2, -1, keepdims=True)) + 1e-10)
-
-
-def _root(matrix: Float[np.ndarray, "c c"]) -> Float[np.ndarray, "c c"]:
-    """Return the square root of a symmetric matrix, whose eigenvalues below 0 are rounding."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -44,22 +44,19 @@ def find_inputs(provenance: Provenance, picture: Path, overrides: InputPaths) ->
     They are the files in `overrides`, else those of the recorded names beside the image or in the current folder. Raises
     `InputError` for a file that is missing or has another hash than recorded.
     """
-    folders = (picture.absolute().parent, Path.cwd())
-    refs = {"style": provenance.styles, **provenance.files}
-    paths = {"style": overrides.styles, **overrides.files}
-    for name, named in paths.items():
-        if named and len(named) != len(refs[name]):
-            kind = name.replace("_", " ").removesuffix("s") + "s"
-            raise InputError(f"{picture} was made from {len(refs[name])} {kind}; {flag_name(name)} names {len(named)}")
+    content, styles = find_images(provenance, picture, overrides)
+    weights = _find_weights(provenance, overrides.weights, _folders(picture))
+    files = {
+        name: list(map(str, _find_files(name, refs, overrides.files[name], picture)))
+        for name, refs in provenance.files.items()
+    }
+    return Inputs(content, styles, replace_files(dataclasses.replace(provenance.config, weights=weights), files))
 
-    def find(name: str) -> tuple[Path, ...]:
-        named = paths[name] or ("",) * len(refs[name])
-        return tuple(_find_file(flag_name(name), *pair, folders) for pair in zip(refs[name], named, strict=True))
 
-    content, styles = _find_file("--content", provenance.content, overrides.content, folders), find("style")
-    config = dataclasses.replace(provenance.config, weights=_find_weights(provenance, overrides.weights, folders))
-    files = {name: list(map(str, find(name))) for name in provenance.files}
-    return Inputs(content, styles, replace_files(config, files))
+def find_images(provenance: Provenance, picture: Path, overrides: InputPaths) -> tuple[Path, tuple[Path, ...]]:
+    """Find only the content and the styles of the run that made `picture`, as `find_inputs`."""
+    content = _find_file("--content", provenance.content, overrides.content, _folders(picture))
+    return content, _find_files("style", provenance.styles, overrides.styles, picture)
 
 
 def is_lossless(picture: Path) -> bool:
@@ -79,6 +76,18 @@ def difference(a: Pixels, b: Pixels) -> Difference:
     """Return the difference of two images of equal size."""
     levels = np.abs(a.astype(np.int32) - b)
     return Difference(int(levels.max()), float(levels.mean()), float((levels > 0).mean()))
+
+
+def _folders(picture: Path) -> tuple[Path, Path]:
+    return picture.absolute().parent, Path.cwd()
+
+
+def _find_files(name: str, refs: Sequence[FileRef], named: Sequence[str], picture: Path) -> tuple[Path, ...]:
+    if named and len(named) != len(refs):
+        kind = name.replace("_", " ").removesuffix("s") + "s"
+        raise InputError(f"{picture} was made from {len(refs)} {kind}; {flag_name(name)} names {len(named)}")
+    pairs = zip(refs, named or [""] * len(refs), strict=True)
+    return tuple(_find_file(flag_name(name), *pair, _folders(picture)) for pair in pairs)
 
 
 def _find_file(option: str, ref: FileRef, override: str, folders: Sequence[Path]) -> Path:
