@@ -17,6 +17,7 @@ from stylejax.files import kind_of
 from stylejax.sweeps.distributed import DistributedOptions, barrier, distributed_context
 
 if TYPE_CHECKING:
+    from stylejax.evaluation.alexnet import AlexNet
     from stylejax.models.architecture import VGGWeights
     from stylejax.sweeps.grid import Row, SweepSpec
 
@@ -56,6 +57,8 @@ class Sweep:
     """Omission of invalid rows. By default one of them stops the sweep before it starts."""
     resume: bool = False
     """Continuation of the sweep in the folder: rows with an intact image of the same provenance are kept."""
+    evaluate: bool = False
+    """Measures of every image as by stylejax evaluate, in results.jsonl and on the page."""
     config: OmitArgPrefixes[ListedConfig] = ListedConfig()
     distributed: OmitArgPrefixes[DistributedOptions] = DistributedOptions()
 
@@ -67,15 +70,16 @@ class Sweep:
             raise InputError("the sweep has no settings; list some, as in --style-weight 1e2,1e3, or name a TOML file")
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"--batch-size must be a whole number from 1, got {self.batch_size}")
+        from stylejax.evaluation.alexnet import load_alexnet
         from stylejax.sweeps.results import check_folder
 
         with distributed_context(self.distributed) as (process, processes):
             start_jax()
-            sweep = self._load(options)
+            sweep, judge = self._load(options), load_alexnet() if self.evaluate else None
             # No process may write into the folder before all of them have checked it.
             with barrier(processes):
                 check_folder(self.out, self.resume, sweep.rows, self.grid)
-            return self._run(sweep, process, processes)
+            return self._run(sweep, judge, process, processes)
 
     def _load(self, options: dict[str, Any]) -> "SweepSpec":
         from stylejax.sweeps.grid import load_sweep
@@ -87,7 +91,7 @@ class Sweep:
             print_stderr(f"left out: {sweep.error_message()}")
         return sweep
 
-    def _run(self, sweep: "SweepSpec", process: int, processes: int) -> int:
+    def _run(self, sweep: "SweepSpec", judge: "AlexNet | None", process: int, processes: int) -> int:
         from stylejax.sweeps.report import write_report
         from stylejax.sweeps.results import RESULTS_FILE, load_finished, row_provenance, write_results
 
@@ -104,7 +108,8 @@ class Sweep:
         with barrier(1 if interrupted else processes) as dead:
             if process:
                 return self._finish(len(sweep.rows), None, dead, interrupted)
-            entries = write_results(self.out, sweep.rows, provenance)
+            judge = None if interrupted else judge
+            entries = write_results(self.out, sweep.rows, provenance, lambda row: self._measure(row, judge))
             with after_writing(self.out / RESULTS_FILE):
                 write_report(self.out, sweep.rows, entries)
             return self._finish(len(sweep.rows), entries, dead, interrupted)
@@ -134,6 +139,16 @@ class Sweep:
                 note = "" if not done.result or done.result.improved else f"; note: {NOT_IMPROVED}"
                 finish(f"{row_picture(self.out, done.row).name}: {loss}, {done.seconds:.1f} s{note}")
             return interrupted()
+
+    def _measure(self, row: "Row", network: "AlexNet | None") -> dict[str, Any] | None:
+        """Return the measures of a row's image; None without a network, and with a note if they cannot be taken."""
+        from stylejax.sweeps.results import measures_of
+
+        try:
+            return measures_of(self.out, row, network) if network else None
+        except InputError as error:
+            print_stderr(f"note: row {row.number} is not measured: {error}")
+            return None
 
     def _finish(self, count: int, entries: Any, dead: Sequence[int], interrupted: bool) -> int:
         """Report finished and missing rows, and return the exit code."""

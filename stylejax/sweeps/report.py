@@ -13,6 +13,7 @@ from stylejax.images.resize import HostImage, resize_longest_side
 from stylejax.sweeps.contact_sheet import Panel, panels_sheet
 from stylejax.sweeps.grid import Row
 from stylejax.sweeps.html import panels_page
+from stylejax.sweeps.scatter import scatter_plot
 
 SHEET, PAGE = "sheet.png", "index.html"
 
@@ -37,7 +38,7 @@ def write_report(folder: Path, rows: Sequence[Row], entries: Mapping[int, Mappin
     finished = [row for row in rows if row.number in entries]
     caption = _caption(finished, entries, len(rows))
     write_image(folder / SHEET, panels_sheet(panels_of(finished, _shrink(images, ON_SHEET), entries), caption))
-    panels = panels_of(finished, _shrink(images, ON_PAGE), entries)
+    panels = [*panels_of(finished, _shrink(images, ON_PAGE), entries), *_measures_panel(entries)]
     names = list(varying_settings(finished))
     table = [_table_row(row, names, entries[row.number]) for row in finished]
     write_atomically(folder / PAGE, panels_page(f"{len(finished)} rows of a sweep", caption, panels, table).encode())
@@ -134,7 +135,25 @@ def _table_row(row: Row, names: Sequence[str], entry: Mapping[str, Any]) -> dict
     if "error" in entry:
         return cells | {"loss": entry["error"]}
     by_layer = {f"{kind} {layer}": x for kind in ("content", "style") for layer, x in entry["losses"][kind].items()}
-    return cells | {"loss": entry["loss"], **by_layer, "evaluations": entry["evaluations"]}
+    return cells | {"loss": entry["loss"], **by_layer, "evaluations": entry["evaluations"], **_measures(entry)}
+
+
+def _measures(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return the measures of a row by the names of their columns, which no setting has."""
+    measures = entry.get("evaluation", {})
+    return {f"measured {name.replace('_', ' ')}": x for name, x in measures.items() if isinstance(x, float)}
+
+
+def _measures_panel(entries: Mapping[int, Mapping[str, Any]]) -> list[Panel]:
+    """Return a panel that plots the distance to the style against that to the content; none for fewer than two rows."""
+    pairs = {n: entry["evaluation"] for n, entry in entries.items() if "evaluation" in entry}
+    if len(pairs) < 2:
+        return []
+    points = {str(n): (x["lpips"], x["style_distance"]) for n, x in pairs.items()}
+    axes = "LPIPS to the content", "Fréchet distance to the style"
+    return [
+        Panel([[scatter_plot(points, *axes)]], [""], heading="Measures by row: the nearer to the corner, the better")
+    ]
 
 
 def _caption(rows: Sequence[Row], entries: Mapping[int, Mapping[str, Any]], count: int) -> str:

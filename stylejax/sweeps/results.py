@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from stylejax.errors import InputError
+from stylejax.evaluation.alexnet import AlexNet
+from stylejax.evaluation.evaluate import evaluate
 from stylejax.files import check_distinct, check_writable, kind_of, list_files, make_folder, write_atomically
-from stylejax.images.io import flatten_alpha, quantize, read_stored, write_image
+from stylejax.images.io import flatten_alpha, quantize, read_image, read_stored, write_image
 from stylejax.models.architecture import VGGWeights
 from stylejax.runs import schema
 from stylejax.runs.manifest import Manifest, embedded_json, outcome, read
@@ -97,13 +99,24 @@ def save_row(folder: Path, row_result: RowResult, provenance: Provenance, lines:
         raise InputError(f"cannot write {folder / lines}: {error.strerror}; choose another place") from None
 
 
+def measures_of(folder: Path, row: Row, network: AlexNet) -> dict[str, Any]:
+    """Return the `Evaluation` of a row's image against its content and style; raise `InputError` if it has several styles."""
+    if len(row.styles) != 1:
+        raise InputError(f"measures need rows of one style, got {len(row.styles)}; name one style a row")
+    images = (read_image(path) for path in (row_picture(folder, row), row.content, row.styles[0]))
+    return evaluate(*images, network=network)._asdict()
+
+
 def write_results(
-    folder: Path, rows: Sequence[Row], provenance: Callable[[Row], Provenance]
+    folder: Path,
+    rows: Sequence[Row],
+    provenance: Callable[[Row], Provenance],
+    measure: Callable[[Row], dict[str, Any] | None] = lambda _: None,
 ) -> dict[int, dict[str, Any]]:
     """Rewrite `results.jsonl` and return the entries of the finished rows by number.
 
-    Entries come from the manifests in the images; only the seconds, and rows without an image, come from the lines of all
-    processes.
+    Entries come from the manifests in the images, and from `measure` for each of them; only the seconds, and rows without an
+    image, come from the lines of all processes.
     """
     old = _read_lines(folder)
     lines: list[bytes] = []
@@ -113,7 +126,8 @@ def write_results(
         failed = previous.get("error") == NON_FINITE and previous.get("config") == schema.plain(expected.config)
         if manifest or failed:
             is_same = manifest is None or previous.get("sha256") == manifest.outcome.sha256
-            lines.append(_line(folder, row, expected, manifest, previous.get("seconds") if is_same else None))
+            seconds = previous.get("seconds") if is_same else None
+            lines.append(_line(folder, row, expected, manifest, seconds, measure(row) if manifest else None))
     write_atomically(folder / RESULTS_FILE, b"".join(lines))
     for file in _process_files(folder):
         file.unlink()
@@ -125,15 +139,23 @@ def _process_files(folder: Path) -> list[Path]:
     return [path for path in list_files(folder) if re.fullmatch(r"results-\d+\.jsonl", path.name)]
 
 
-def _line(folder: Path, row: Row, provenance: Provenance, manifest: Manifest | None, seconds: Any) -> bytes:
-    """Return one line of JSON: settings and hashes, the unweighted losses by layer, and last the seconds."""
+def _line(
+    folder: Path,
+    row: Row,
+    provenance: Provenance,
+    manifest: Manifest | None,
+    seconds: Any,
+    measures: dict[str, Any] | None = None,
+) -> bytes:
+    """Return one line of JSON: settings and hashes, the unweighted losses by layer, the measures, and last the seconds."""
     settings = schema.plain(provenance)
     del settings["environment"]
     result = schema.plain(manifest.outcome) if manifest else {"error": NON_FINITE}
     result = {name: value for name, value in result.items() if name not in ("interrupted", "seconds")}
     image = row_picture(folder, row).name if manifest else None
     seconds = round(seconds, 3) if isinstance(seconds, (int, float)) and 0 <= seconds <= 1e10 else None
-    entry = {"row": row.number, "picture": image, **settings, **result, "seconds": seconds}
+    evaluation = {"evaluation": measures} if measures else {}
+    entry = {"row": row.number, "picture": image, **settings, **result, **evaluation, "seconds": seconds}
     return json.dumps(entry, allow_nan=False).encode("ascii") + b"\n"
 
 
