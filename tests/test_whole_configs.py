@@ -163,7 +163,10 @@ def evaluated(plan: Plan, inputs: Inputs, vgg: VGG, mesh: Mesh | None) -> tuple[
     image, fn = picture(np.random.default_rng(0), *plan.schedule[-1].size), problem.fn
     evaluate = fn.evaluate if isinstance(fn, HostFunction) else jax.jit(jax.value_and_grad(fn, has_aux=True))
     (value, _), gradient = evaluate(problem.params(image), *problem.args)
-    return value, jax.tree.leaves(unpad_params(gradient, problem.shapes) if problem.mesh else gradient)
+    leaves = jax.tree.leaves(unpad_params(gradient, problem.shapes) if problem.mesh else gradient)
+    # The levels of a pyramid are one vector or several arrays; the finest has the smallest slopes.
+    vector = np.concatenate([leaf.ravel() for leaf in leaves])
+    return value, [part for part in np.split(vector, [image.size]) if part.size]
 
 
 def check_parts(values: dict[str, Any], styles: tuple[str, ...]) -> None:
