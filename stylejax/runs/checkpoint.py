@@ -51,7 +51,7 @@ class CheckpointHeader:
     the minimum loss at the scale, and `first_value` is its first loss; None before the first finite one.
     """
 
-    format: Literal["stylejax run 2"]
+    format: Literal["stylejax run 3"]
     provenance: Provenance
     input_paths: InputPaths
     seconds: Seconds
@@ -84,7 +84,7 @@ def write_checkpoint(
     value, terms, evaluations_in_scale, steps_in_scale, first_value = progress
     counts = (scale, steps, evaluations, steps_in_scale, evaluations_in_scale)
     losses = value, plain(terms), first_value
-    header = CheckpointHeader("stylejax run 2", provenance, input_paths, round(seconds, 3), *counts, *losses)
+    header = CheckpointHeader("stylejax run 3", provenance, input_paths, round(seconds, 3), *counts, *losses)
     arrays = {f"state{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     metadata = {"run": json.dumps(plain(header)), "sha256": _arrays_hash(arrays)}
 
