@@ -39,7 +39,7 @@ EXIT_INCOMPLETE = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Make an image for every combination of listed values, as in --seed 0,1,2 --style-weight 1e2,1e3."""
+    """Make an image for every combination of listed values, as in --scales 1,auto --style-weight 1e2,1e3."""
 
     grid: Annotated[Positional[Path | None], arg(metavar="[GRID.toml]")] = None
     """File of name = value or name = [value, …] for settings, or a [[row]] for each combination; options override it."""
