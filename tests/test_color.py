@@ -92,7 +92,9 @@ def test_otherwise_nothing_is_changed_before(pair, color):
 def test_color_only_is_the_content_with_the_statistics_of_the_style(pair):
     """At the size of the run, without the network, except in the preserved region."""
     content, style = pair[0] * 0.2 + 0.4, pair[1] * 0.3 + 0.3
-    result = transfer(content, style, vgg=build_vgg(random_weights("vgg19", 0, (4, 4, 4, 4, 4))), color="only", size=48)
+    framed = np.pad(style, ((2, 2), (2, 2), (0, 0)), constant_values=1)
+    options = {"vgg": build_vgg(random_weights("vgg19", 0, (4,) * 5)), "color": "only", "size": 48}
+    result = transfer(content, framed, style_crop=2 / max(framed.shape[:2]), **options)
     for found, expected in zip(statistics(result.image), statistics(style), strict=True):
         np.testing.assert_allclose(found, expected, atol=3e-3)
     assert result[1:-1] == (0.0, ({}, {}, 0.0), 0, 0, False)

@@ -112,6 +112,12 @@ def test_a_segmentation_that_cannot_be_used_is_refused(content: np.ndarray, styl
         split(content, style)
 
 
+@pytest.mark.parametrize("wrong", [255 * RED_GREEN, (255 * RED_GREEN).astype(np.uint8), RED_GREEN * np.nan])
+def test_colors_outside_the_range_are_refused(wrong: np.ndarray):
+    with pytest.raises(InputError, match=r"the content mask must be \(h, w, 3\) of floats in \[0, 1\]; divide it"):
+        split(wrong, RED_GREEN)
+
+
 def test_a_photograph_is_no_segmentation():
     noise = picture(np.random.default_rng(0), 40, 48)
     with pytest.raises(InputError, match="the content mask is in color and must have 2 to 16 flat colors, .*, got "):

@@ -68,7 +68,7 @@ def run_transfer(files: RunFiles, config: TransferConfig, resume: Path | None = 
     checkpoint = read_checkpoint(resume, plan) if resume else None
     print_stderr(explanation)
     if resume or files.recorded:
-        print_stderr(f"the recorded run takes {describe_cost(plan.schedule, plan.config.steps)}")
+        print_stderr(f"the recorded run takes {describe_cost(plan.schedule, plan.config.total_steps)}")
     every, path = files.output.checkpoint_every, checkpoint_path(files.out)
     owned = file_identity(resume) if resume else None
     writer = CheckpointWriter(path, provenance, input_paths(files, config), every, print_stderr, elapsed, owned)

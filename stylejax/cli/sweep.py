@@ -75,11 +75,11 @@ class Sweep:
 
         with distributed_context(self.distributed) as (process, processes):
             start_jax()
-            sweep, judge = self._load(options), load_alexnet() if self.evaluate else None
+            sweep, network = self._load(options), load_alexnet() if self.evaluate else None
             # No process may write into the folder before all of them have checked it.
             with barrier(processes):
                 check_folder(self.out, self.resume, sweep.rows, self.grid)
-            return self._run(sweep, judge, process, processes)
+            return self._run(sweep, network, process, processes)
 
     def _load(self, options: dict[str, Any]) -> "SweepSpec":
         from stylejax.sweeps.grid import load_sweep
@@ -91,7 +91,7 @@ class Sweep:
             print_stderr(f"left out: {sweep.error_message()}")
         return sweep
 
-    def _run(self, sweep: "SweepSpec", judge: "AlexNet | None", process: int, processes: int) -> int:
+    def _run(self, sweep: "SweepSpec", network: "AlexNet | None", process: int, processes: int) -> int:
         from stylejax.sweeps.report import write_report
         from stylejax.sweeps.results import RESULTS_FILE, load_finished, row_provenance, write_results
 
@@ -108,8 +108,8 @@ class Sweep:
         with barrier(1 if interrupted else processes) as dead:
             if process:
                 return self._finish(len(sweep.rows), None, dead, interrupted)
-            judge = None if interrupted else judge
-            entries = write_results(self.out, sweep.rows, provenance, lambda row: self._measure(row, judge))
+            network = None if interrupted else network
+            entries = write_results(self.out, sweep.rows, provenance, lambda row: self._measure(row, network))
             with after_writing(self.out / RESULTS_FILE):
                 write_report(self.out, sweep.rows, entries)
             return self._finish(len(sweep.rows), entries, dead, interrupted)

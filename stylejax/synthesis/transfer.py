@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from stylejax.config import TransferConfig, replace_fields
 from stylejax.errors import InputError
 from stylejax.images import color
-from stylejax.images.resize import HostImage, resize, resize_mask
+from stylejax.images.resize import HostImage, crop_edges, resize, resize_mask
 from stylejax.losses.objective import LossTerms, compose_image
 from stylejax.models.pretrained import load_pretrained
 from stylejax.models.vgg import VGG
@@ -25,8 +25,8 @@ from stylejax.synthesis.arguments import as_arrays, check_image, pop_arrays, req
 from stylejax.synthesis.factories import make_minimizer, make_vgg, require_published_weights
 from stylejax.synthesis.initialization import initial_image
 from stylejax.synthesis.problem import Problem, build_problem
-from stylejax.synthesis.regions import Masks, read_masks
-from stylejax.synthesis.schedule import Scale, work
+from stylejax.synthesis.regions import Masks, read_masks, style_mask
+from stylejax.synthesis.schedule import Scale, style_crop, work
 from stylejax.synthesis.targets import Inputs, preserved_region
 from stylejax.synthesis.validation import Plan, plan_images
 
@@ -186,11 +186,12 @@ def run_plan(
 
 
 def recolored(plan: Plan, content: HostImage, styles: Sequence[HostImage]) -> Result:
-    """Return the result of a plan without steps: the content in the colors of the style, without its preserved region."""
-    scale, alpha = plan.schedule[-1], plan.masks.alpha or (None, None)
-    images = resize(content, *scale.size), resize(styles[0], *scale.style_sizes[0])
-    alpha = [a if a is None else resize_mask(a, *x.shape[:2]) for a, x in zip(alpha, images, strict=True)]
-    image = color.recolor(*images, *alpha)
+    """Return the result of a plan without steps: the content in the colors of the style, except in its preserved region."""
+    scale, crop = plan.schedule[-1], style_crop(plan.config)
+    images = resize(content, *scale.size), resize(crop_edges(styles[0], crop), *scale.style_sizes[0])
+    shown = plan.masks.content_alpha
+    shown = None if shown is None else resize_mask(shown, *scale.size)
+    image = color.recolor(*images, shown, style_mask(plan.masks, 0, 1, *scale.style_sizes[0], crop))
     if plan.masks.preserve is not None:
         image += resize_mask(plan.masks.preserve, *scale.size)[..., None] * (images[0] - image)
     return Result(image.clip(0, 1), 0.0, LossTerms({}, {}, 0.0), 0, 0, False, 0.0)

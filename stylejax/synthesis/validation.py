@@ -179,9 +179,11 @@ def _note_unused(config: TransferConfig, initial: dict[str, float], parts: int) 
     }
     for name, (used, remedy) in needed.items():
         value = getattr(config, name)
-        if (not used or not config.total_steps) and all(value != getattr(base, name) for base in PRESETS.values()):
+        # Colors alone are taken from the cropped style.
+        runs = config.total_steps > 0 or name == "style_crop"
+        if not (used and runs) and all(value != getattr(base, name) for base in PRESETS.values()):
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-            remedy = "another --color than only" if not config.total_steps else remedy
+            remedy = remedy if runs else "another --color than only"
             warnings.warn(f"{flag_name(name)} {shown} has no effect; it needs {remedy}", stacklevel=3)
 
 
